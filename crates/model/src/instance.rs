@@ -1,0 +1,317 @@
+//! Instances: their numbers, states, and which action is legal in which state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::ids::{CellId, HostId, InstanceId};
+use crate::spec::RequestSpec;
+use crate::sync::Observed;
+use crate::time::Timestamp;
+
+/// The three numbers that order everything about an instance, compared in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct At {
+    /// Bindings of the instance to a cell; written only by the API level.
+    pub epoch: i64,
+    /// Host choices within the epoch; written only by the cell.
+    pub placement: i64,
+    /// Intents within the placement.
+    pub generation: i64,
+}
+
+/// What should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// A container of this instance runs.
+    Run,
+    /// The container exists and does not run.
+    Stop,
+    /// Nothing of it exists.
+    Gone,
+}
+
+impl Intent {
+    /// The word stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Stop => "stop",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// Reads the word stored.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Run, Self::Stop, Self::Gone].into_iter().find(|intent| intent.as_str() == word)
+    }
+}
+
+/// Where the one row of an instance in a cell stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// No host has been chosen yet.
+    Unplaced,
+    /// A host was claimed; the container has not been observed yet.
+    Building,
+    /// The container was observed as intended (running or stopped).
+    Settled,
+    /// It could not be built, or its container failed for good.
+    Error,
+    /// It is gone from this cell; nothing of this epoch or below may live here.
+    Tombstone,
+}
+
+impl Stage {
+    /// The word stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unplaced => "unplaced",
+            Self::Building => "building",
+            Self::Settled => "settled",
+            Self::Error => "error",
+            Self::Tombstone => "tombstone",
+        }
+    }
+
+    /// Reads the word stored.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Unplaced, Self::Building, Self::Settled, Self::Error, Self::Tombstone]
+            .into_iter()
+            .find(|stage| stage.as_str() == word)
+    }
+}
+
+/// What is being done to an instance; Nova's `OS-EXT-STS:task_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Waiting for a cell or a host.
+    Scheduling,
+    /// The host is making the container.
+    Spawning,
+    /// Being started.
+    PoweringOn,
+    /// Being stopped.
+    PoweringOff,
+    /// Being restarted gently.
+    Rebooting,
+    /// Being restarted by force.
+    RebootingHard,
+    /// Being deleted.
+    Deleting,
+}
+
+impl Task {
+    /// Nova's word, also the one stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduling => "scheduling",
+            Self::Spawning => "spawning",
+            Self::PoweringOn => "powering-on",
+            Self::PoweringOff => "powering-off",
+            Self::Rebooting => "rebooting",
+            Self::RebootingHard => "rebooting_hard",
+            Self::Deleting => "deleting",
+        }
+    }
+
+    /// Reads Nova's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [
+            Self::Scheduling,
+            Self::Spawning,
+            Self::PoweringOn,
+            Self::PoweringOff,
+            Self::Rebooting,
+            Self::RebootingHard,
+            Self::Deleting,
+        ]
+        .into_iter()
+        .find(|task| task.as_str() == word)
+    }
+}
+
+/// What the container was last seen doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// Nothing was observed.
+    #[default]
+    None,
+    /// The container runs.
+    Running,
+    /// The container exists and does not run.
+    Stopped,
+    /// The container is frozen.
+    Paused,
+}
+
+impl Power {
+    /// Nova's number for `OS-EXT-STS:power_state`.
+    pub fn nova(self) -> i64 {
+        match self {
+            Self::None => 0,
+            Self::Running => 1,
+            Self::Paused => 3,
+            Self::Stopped => 4,
+        }
+    }
+
+    /// The word stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+        }
+    }
+
+    /// Reads the word stored.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::None, Self::Running, Self::Stopped, Self::Paused]
+            .into_iter()
+            .find(|power| power.as_str() == word)
+    }
+}
+
+/// An instance as a caller sees it, wherever its facts came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Who owns it and what was asked for.
+    pub spec: RequestSpec,
+    /// Its cell, once bound.
+    pub cell: Option<CellId>,
+    /// Its host's id and name, once placed.
+    pub host: Option<(HostId, String)>,
+    /// The host's availability zone, once placed.
+    pub zone: Option<String>,
+    /// Its numbers.
+    pub at: At,
+    /// What should be.
+    pub intent: Intent,
+    /// Where it stands.
+    pub stage: Stage,
+    /// What is being done to it.
+    pub task: Option<Task>,
+    /// What the container was last seen doing.
+    pub power: Power,
+    /// What the host last told of the container.
+    pub observed: Observed,
+    /// Why it is in error.
+    pub fault: Option<(Fault, Timestamp)>,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// When anything visible last changed.
+    pub updated: Timestamp,
+    /// When it first ran.
+    pub launched: Option<Timestamp>,
+    /// When it was deleted.
+    pub terminated: Option<Timestamp>,
+}
+
+impl Instance {
+    /// Nova's `vm_state`.
+    pub fn vm_state(&self) -> &'static str {
+        match (self.stage, self.power) {
+            (Stage::Tombstone, _) => "deleted",
+            (Stage::Error, _) => "error",
+            (Stage::Unplaced | Stage::Building, _) => "building",
+            (Stage::Settled, Power::Paused) => "paused",
+            (Stage::Settled, Power::Running) => "active",
+            (Stage::Settled, Power::Stopped | Power::None) => "stopped",
+        }
+    }
+
+    /// Nova's `status`, by the table of `nova/api/openstack/common.py`.
+    pub fn status(&self) -> &'static str {
+        status(self.stage, self.power, self.task)
+    }
+}
+
+/// Nova's `status` of what stands at `stage`, was seen as `power` and undergoes `task`.
+pub fn status(stage: Stage, power: Power, task: Option<Task>) -> &'static str {
+    match (stage, power, task) {
+        (Stage::Tombstone, ..) => "DELETED",
+        (Stage::Error, ..) => "ERROR",
+        (Stage::Unplaced | Stage::Building, ..) => "BUILD",
+        (_, _, Some(Task::Rebooting)) => "REBOOT",
+        (_, _, Some(Task::RebootingHard)) => "HARD_REBOOT",
+        (_, Power::Running, _) => "ACTIVE",
+        (_, Power::Paused, _) => "PAUSED",
+        (_, Power::Stopped | Power::None, _) => "SHUTOFF",
+    }
+}
+
+/// What a user may ask of an instance that is bound to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Start what is stopped.
+    Start,
+    /// Stop what runs.
+    Stop,
+    /// Stop and start; by force if `hard`.
+    Reboot {
+        /// Kill instead of asking.
+        hard: bool,
+    },
+}
+
+impl Action {
+    /// Nova's word in "Cannot '…' instance … while it is in vm_state …".
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Reboot { .. } => "reboot",
+        }
+    }
+
+    /// The `task_state` while it is under way.
+    pub fn task(self) -> Task {
+        match self {
+            Self::Start => Task::PoweringOn,
+            Self::Stop => Task::PoweringOff,
+            Self::Reboot { hard: false } => Task::Rebooting,
+            Self::Reboot { hard: true } => Task::RebootingHard,
+        }
+    }
+
+    /// Refuses what Nova refuses with 409 (`nova/compute/api.py`, `check_instance_state`).
+    pub fn check(self, id: InstanceId, stage: Stage, power: Power, task: Option<Task>) -> Result<(), Fault> {
+        let vm_state = match (stage, power) {
+            (Stage::Tombstone, _) => "deleted",
+            (Stage::Error, _) => "error",
+            (Stage::Unplaced | Stage::Building, _) => "building",
+            (Stage::Settled, Power::Running) => "active",
+            (Stage::Settled, Power::Paused) => "paused",
+            (Stage::Settled, _) => "stopped",
+        };
+        let legal = match self {
+            Self::Start => vm_state == "stopped",
+            Self::Stop => matches!(vm_state, "active" | "error"),
+            Self::Reboot { hard: false } => vm_state == "active",
+            Self::Reboot { hard: true } => matches!(vm_state, "active" | "stopped" | "paused" | "error"),
+        };
+        if !legal {
+            return Err(Fault::conflict(format!(
+                "Cannot '{}' instance {id} while it is in vm_state {vm_state}",
+                self.word()
+            )));
+        }
+        // A hard reboot may interrupt a soft one; everything else waits for its predecessor.
+        match (self, task) {
+            (_, None) | (Self::Reboot { hard: true }, Some(Task::Rebooting)) => Ok(()),
+            (_, Some(task)) => Err(Fault::conflict(format!(
+                "Cannot '{}' instance {id} while it is in task_state {}",
+                self.word(),
+                task.as_str()
+            ))),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The messages. Each call is one struct with its reply; a doorbell has no body.
+//!
+//! These are wire types: fields are added with defaults and never change their meaning; one release of
+//! skew is carried in both directions.
+
+use std::time::Duration;
+
+use model::sync::{Observation, Wanted};
+use model::{At, HostId, Incarnation, InstanceId, Resources};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A typed call: request and reply. Every call is idempotent, because delivery is at least once.
+pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Its name on the wire.
+    const NAME: &'static str;
+    /// How long a caller waits, and how long the message may lie in a queue.
+    const DEADLINE: Duration;
+    /// What is answered.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// Who answers calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// Any conductor of the cell whose bus this is.
+    Conductors,
+    /// One host's agent.
+    Host(HostId),
+}
+
+/// Who can be woken. A doorbell means "look"; it may be lost, doubled or late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bell {
+    /// Any one conductor of the cell: there are instances to place or to converge.
+    Conductors,
+    /// One host's agent: there is something new for it.
+    Host(HostId),
+    /// Every superconductor, through the cell's bus: instances have settled.
+    Up,
+    /// Any one superconductor, through the API level's bus: there are new tasks.
+    Superconductors,
+}
+
+/// Agent to conductors, at start and whenever its facts change: this host exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// The host's id, from a file of its own.
+    pub host: HostId,
+    /// Its name.
+    pub name: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// Names the engine, so that hosts which share one share its ports.
+    pub engine: String,
+    /// The address where published ports are reached.
+    pub address: String,
+    /// Declared amounts.
+    pub capacity: Resources,
+    /// The machine's boot id.
+    pub boot: Uuid,
+    /// Random for each start of the agent: two agents with one host id are told apart by it.
+    pub session: Uuid,
+    /// Version of the agent.
+    pub version: String,
+    /// Whether its engine ran a probe container.
+    pub healthy: bool,
+}
+
+/// Answer to [`Register`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The cell database's incarnation.
+    pub incarnation: Incarnation,
+    /// How often to sync at least, in milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+impl Call for Register {
+    const NAME: &'static str = "register";
+    const DEADLINE: Duration = Duration::from_secs(10);
+    type Reply = Registered;
+}
+
+/// Agent to conductors: what it saw, and a request for what it should run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncHost {
+    /// Who asks.
+    pub host: HostId,
+    /// As in [`Register`].
+    pub session: Uuid,
+    /// Observations since the last acknowledged sync; all of them are acknowledged by the answer.
+    pub observations: Vec<Observation>,
+    /// Ask for everything on the host instead of what it has not acknowledged yet.
+    pub full: bool,
+    /// Continue after this instance.
+    pub after: Option<InstanceId>,
+    /// Digest of everything that the agent has journaled for this host, every 30 s; see [`digest`].
+    #[serde(default)]
+    pub digest: Option<u64>,
+    /// Whether this sync is also a sign of life that must be recorded.
+    #[serde(default)]
+    pub heartbeat: bool,
+    /// Whether the engine works.
+    #[serde(default)]
+    pub healthy: bool,
+}
+
+/// What the cell says of an observation that does not match its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The cell has a tombstone or a newer placement: positive evidence that this copy must go.
+    Superseded(At),
+    /// The cell has no row at all: keep the container, report it as an orphan, never kill it.
+    Unknown,
+}
+
+/// Answer to [`SyncHost`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// The cell database's incarnation; when it changed, the agent syncs in full and reaps nothing.
+    pub incarnation: Incarnation,
+    /// Wishes, at most 256 KiB of them.
+    pub wanted: Vec<Wanted>,
+    /// The page was cut: ask again with `after` set to this.
+    pub more: Option<InstanceId>,
+    /// Verdicts on observations that match no row.
+    pub verdicts: Vec<(InstanceId, Verdict)>,
+    /// The digest differs from the cell's: sync in full.
+    pub differs: bool,
+    /// The host is not registered (or with another session): register again first.
+    #[serde(default)]
+    pub register: bool,
+}
+
+impl Call for SyncHost {
+    const NAME: &'static str = "sync-host";
+    const DEADLINE: Duration = Duration::from_secs(5);
+    type Reply = Synced;
+}
+
+/// API level to a host: the last lines of a container's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleTail {
+    /// The instance.
+    pub instance: InstanceId,
+    /// How many lines at most; all if absent.
+    pub lines: Option<u32>,
+}
+
+/// Answer to [`ConsoleTail`]: at most 64 KiB of UTF-8, invalid bytes replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// The log's end.
+    pub text: String,
+}
+
+impl Call for ConsoleTail {
+    const NAME: &'static str = "console-tail";
+    const DEADLINE: Duration = Duration::from_secs(5);
+    type Reply = Tail;
+}
+
+/// A digest of what a host should run, order-independent: the wrapping sum over its instances of a
+/// 64-bit FNV-1a hash of id, epoch, placement and generation. Tombstones do not count.
+pub fn digest(items: impl IntoIterator<Item = (InstanceId, At)>) -> u64 {
+    items.into_iter().fold(0, |sum, (id, at)| {
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        let numbers = [at.epoch, at.placement, at.generation].map(i64::to_be_bytes);
+        for byte in id.uuid().as_bytes().iter().chain(numbers.as_flattened()) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        sum.wrapping_add(hash)
+    })
+}

@@ -1,0 +1,32 @@
+//! Two database engines behind one: SQLite and PostgreSQL, one SQL text for both.
+//!
+//! The rules that hold here, and why, are in `docs/decisions/0001`:
+//!
+//! - A change is a *re-runnable closure* given to [`Db::write`]: it awaits nothing but its transaction,
+//!   may be run again (serialization failures), and may share one commit with others (SQLite).
+//! - The result is done, not committed, or [`Error::Unknown`]: after a deadline or a cut connection in
+//!   the middle of COMMIT nobody can tell, so ids are chosen before the transaction and the caller reads
+//!   again by id.
+//! - Every call has a client-side deadline; a connection that missed one is closed, never pooled.
+//! - Expected conflicts are upserts with row counts, never caught violations.
+
+mod args;
+mod db;
+mod error;
+mod lite;
+pub mod migrate;
+mod pg;
+mod rows;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod tx;
+
+pub use args::{Args, Val};
+pub use db::{Db, Engine, Settings};
+pub use error::Error;
+pub use rows::Rows;
+pub use sqlx::types::Json;
+pub use tx::{Rec, Tx};
+
+/// What a closure given to [`Db::write`] or [`Db::read`] returns.
+pub type Work<'t, T> = futures::future::BoxFuture<'t, Result<T, Error>>;

@@ -1,0 +1,148 @@
+//! Schema versions: an ordered list of texts, applied once each, the same for both engines.
+//!
+//! Migrations expand first and contract a release later, so two neighbouring versions of the code work
+//! on one schema. A database records its version and the lowest version of the code's schema that may
+//! still use it; a role refuses a schema outside its range.
+
+use model::{Env, Fault, Incarnation};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::tx::Tx;
+use crate::{Db, Work, args};
+
+/// The history of one schema. The texts are append-only.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// `api` or `cell`; also guards against opening one as the other.
+    pub name: &'static str,
+    /// The texts; version N is the Nth, counted from 1.
+    pub steps: &'static [&'static str],
+    /// The lowest version of a database that this code can work on.
+    pub oldest: i64,
+}
+
+/// What a database says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its version; 0 if it is empty.
+    pub version: i64,
+    /// Its incarnation, new after a restore.
+    pub incarnation: Incarnation,
+}
+
+const META: &str = "CREATE TABLE IF NOT EXISTS schema_meta (
+  one BIGINT PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, version BIGINT NOT NULL,
+  incarnation UUID NOT NULL, migrating_since BIGINT)";
+
+#[derive(sqlx::FromRow)]
+struct Meta {
+    name: String,
+    version: i64,
+    incarnation: Uuid,
+}
+
+async fn meta<D>(tx: &mut Tx<D>) -> Result<Option<Meta>, Error> {
+    tx.opt("SELECT name, version, incarnation FROM schema_meta WHERE one = 1", vec![]).await
+}
+
+impl Schema {
+    /// The newest version that this code knows.
+    pub fn newest(&self) -> i64 {
+        self.steps.len() as i64
+    }
+
+    /// Brings a database to the newest version, one transaction a step; safe to run at the same time.
+    pub async fn migrate<D: 'static>(&'static self, db: &Db<D>, env: &Env) -> Result<Status, Error> {
+        let incarnation: Incarnation = env.id();
+    let mut attempt = 0;
+    // CREATE TABLE IF NOT EXISTS may fail on PostgreSQL when two run it at the same moment.
+    while let Err(error) = self.describe(db, incarnation).await {
+      attempt += 1;
+      if attempt == 5 || !matches!(error, Error::Statement(_) | Error::Contended(_)) {
+        return Err(error);
+      }
+    }
+    loop {
+            let done = db
+                .write(move |tx| -> Work<'_, bool> {
+                    Box::pin(async move {
+                        // The update takes the row's lock, so a second migrator waits here and then finds it done.
+                        tx.exec("UPDATE schema_meta SET migrating_since = version WHERE one = 1", vec![])
+                            .await?;
+                        let meta = self.check(meta(tx).await?)?;
+                        let Some(step) = usize::try_from(meta.version).ok().and_then(|at| self.steps.get(at))
+                        else {
+                            return Ok(true);
+                        };
+                        tx.raw(step).await?;
+                        tx.exec("UPDATE schema_meta SET version = $1 WHERE one = 1", args![meta.version + 1])
+                            .await?;
+                        Ok(false)
+                    })
+                })
+                .await?;
+            if done {
+                return self.status(db).await;
+            }
+        }
+    }
+
+    async fn describe<D: 'static>(&'static self, db: &Db<D>, incarnation: Incarnation) -> Result<(), Error> {
+    db.write(move |tx| -> Work<'_, ()> {
+      Box::pin(async move {
+        tx.raw(META).await?;
+        tx.exec(
+          "INSERT INTO schema_meta (one, name, version, incarnation) VALUES (1, $1, 0, $2)
+           ON CONFLICT (one) DO NOTHING",
+          args![self.name, incarnation],
+        )
+        .await?;
+        Ok(())
+      })
+    })
+    .await
+  }
+
+  /// What the database says of itself, refused if this code cannot work on it.
+    pub async fn status<D: 'static>(&'static self, db: &Db<D>) -> Result<Status, Error> {
+        let meta = db
+            .read(move |tx| -> Work<'_, Option<Meta>> {
+                Box::pin(async move {
+                    match meta(tx).await {
+                        Err(Error::Statement(_)) => Ok(None),
+                        other => other,
+                    }
+                })
+            })
+            .await?;
+        let meta = self.check(meta)?;
+        if meta.version < self.oldest {
+            return Err(Error::Fault(Fault::unavailable(format!(
+                "the {} database has schema version {}, this release needs {} to {}: run 'skep db sync'",
+                self.name,
+                meta.version,
+                self.oldest,
+                self.newest()
+            ))));
+        }
+        Ok(Status { version: meta.version, incarnation: Incarnation(meta.incarnation) })
+    }
+
+    fn check(&self, meta: Option<Meta>) -> Result<Meta, Error> {
+        let refuse = |why: String| Err(Error::Fault(Fault::unavailable(why)));
+        match meta {
+            None => refuse(format!("the {} database is empty: run 'skep db sync'", self.name)),
+            Some(meta) if meta.name != self.name => {
+                refuse(format!("this is a database of kind '{}', not '{}'", meta.name, self.name))
+            }
+            Some(meta) if meta.version > self.newest() => refuse(format!(
+                "the {} database has schema version {}, newer than the {} that this release knows: use a newer release",
+                self.name,
+                meta.version,
+                self.newest()
+            )),
+            Some(meta) => Ok(meta),
+        }
+    }
+}

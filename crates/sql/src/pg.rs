@@ -1,0 +1,125 @@
+//! PostgreSQL: a pool, and transactions that never leave a connection in doubt behind.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::Work;
+use crate::db::Settings;
+use crate::error::Error;
+use crate::tx::{Conn, Tx};
+
+pub(crate) struct Pg {
+    pool: PgPool,
+}
+
+/// How often a transaction that lost against others, or met a dead pooled connection, is run again.
+const ATTEMPTS: u32 = 8;
+
+impl Pg {
+    pub(crate) fn open(options: PgConnectOptions, settings: &Settings) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections)
+            .min_connections(0)
+            .acquire_timeout(settings.deadline)
+            .idle_timeout(Duration::from_secs(300))
+            .test_before_acquire(false)
+            .connect_lazy_with(options.statement_cache_capacity(512).application_name("skep"));
+        Self { pool }
+    }
+
+    pub(crate) async fn read<D, T, F>(&self, work: &F) -> Result<T, Error>
+    where
+        F: for<'t> Fn(&'t mut Tx<D>) -> Work<'t, T>,
+    {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut tx = Tx::new(Conn::Pg(self.pool.acquire().await?));
+            // A future that is dropped at its deadline takes the connection with it.
+            tx.open = true;
+            match work(&mut tx).await {
+                Err(Error::Down(_)) if attempt < ATTEMPTS => tx.discard(),
+                Err(error @ (Error::Down(_) | Error::Unknown(_))) => {
+                    tx.discard();
+                    return Err(error);
+                }
+                done => {
+                    tx.open = false;
+                    return done;
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn write<D, T, F>(&self, work: &F, deadline: Duration) -> Result<T, Error>
+    where
+        F: for<'t> Fn(&'t mut Tx<D>) -> Work<'t, T>,
+    {
+        #[expect(clippy::disallowed_methods, reason = "a deadline of tokio's own timer")]
+        let until = Instant::now() + deadline;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let conn = match timeout_at(until, self.pool.acquire()).await {
+                Ok(conn) => conn?,
+                Err(_) => return Err(Error::Down("no connection within the deadline".into())),
+            };
+            let mut tx = Tx::new(Conn::Pg(conn));
+            tx.open = true;
+            let ran = timeout_at(until, async {
+                tx.raw("BEGIN").await?;
+                work(&mut tx).await
+            })
+            .await;
+            match ran {
+                Err(_) => {
+                    tx.discard();
+                    return Err(Error::Down(format!("not done within {deadline:?}")));
+                }
+                Ok(Err(Error::Down(_))) if attempt < ATTEMPTS => tx.discard(),
+                Ok(Err(Error::Contended(why))) if attempt < ATTEMPTS => {
+                    tracing::debug!(cause = why, attempt, "transaction runs again");
+                    roll_back(&mut tx).await;
+                }
+                Ok(Err(error)) => {
+                    roll_back(&mut tx).await;
+                    return Err(error);
+                }
+                Ok(Ok(value)) => match timeout_at(until, tx.raw("COMMIT")).await {
+                    Ok(Ok(())) => {
+                        tx.open = false;
+                        return Ok(value);
+                    }
+                    Ok(Err(Error::Contended(_))) if attempt < ATTEMPTS => roll_back(&mut tx).await,
+                    Ok(Err(error @ (Error::Statement(_) | Error::Contended(_)))) => {
+                        roll_back(&mut tx).await;
+                        return Err(error);
+                    }
+                    Ok(Err(error)) => {
+                        tx.discard();
+                        return Err(Error::Unknown(error.to_string()));
+                    }
+                    Err(_) => {
+                        tx.discard();
+                        return Err(Error::Unknown(format!("COMMIT not confirmed within {deadline:?}")));
+                    }
+                },
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Ends the transaction without a trace, or closes its connection if that cannot be done promptly.
+async fn roll_back<D>(tx: &mut Tx<D>) {
+    match timeout(Duration::from_millis(500), tx.raw("ROLLBACK")).await {
+        Ok(Ok(())) => tx.open = false,
+        _ => tx.discard(),
+    }
+}
