@@ -1,1 +1,28 @@
-//! .
+//! The API database: mappings, request specs, the index that lists are made of, flavors, quotas, audit.
+//!
+//! Each module is a table (or a few that are written together) and holds functions that take the
+//! transaction. Nothing here knows what a cell's database holds.
+
+pub mod audit;
+pub mod cells;
+pub mod flavors;
+pub mod index;
+pub mod mappings;
+pub mod quotas;
+pub mod state;
+
+use sql::migrate::Schema;
+
+/// Names the API database in types: a `Tx<Api>` cannot be given to a cell's query.
+#[derive(Clone, Copy, Debug)]
+pub struct Api;
+
+/// A transaction of the API database.
+pub type Tx = sql::Tx<Api>;
+
+/// A handle on the API database.
+pub type Db = sql::Db<Api>;
+
+/// Its schema.
+pub static SCHEMA: Schema =
+    Schema { name: "api", steps: &[include_str!("../migrations/0001_first.sql"), tasks::TABLES], oldest: 2 };

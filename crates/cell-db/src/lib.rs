@@ -1,1 +1,30 @@
-//! .
+//! A cell's database: hosts, instances, claims, and what has changed. cell0 has the same, with nothing
+//! but instances in it.
+//!
+//! The API level writes only an instance's row and its dirty mark; host rows, allocations and port
+//! claims are written by conductors alone, so a distant API level holds nobody up.
+
+pub mod actions;
+pub mod claims;
+pub mod dirty;
+pub mod hosts;
+pub mod instances;
+pub mod pulls;
+pub mod reports;
+pub mod summary;
+
+use sql::migrate::Schema;
+
+/// Names a cell's database in types: a `Tx<Cell>` cannot be given to an API database's query.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell;
+
+/// A transaction of a cell's database.
+pub type Tx = sql::Tx<Cell>;
+
+/// A handle on a cell's database.
+pub type Db = sql::Db<Cell>;
+
+/// Its schema.
+pub static SCHEMA: Schema =
+    Schema { name: "cell", steps: &[include_str!("../migrations/0001_first.sql"), tasks::TABLES], oldest: 2 };

@@ -55,15 +55,15 @@ impl Schema {
     /// Brings a database to the newest version, one transaction a step; safe to run at the same time.
     pub async fn migrate<D: 'static>(&'static self, db: &Db<D>, env: &Env) -> Result<Status, Error> {
         let incarnation: Incarnation = env.id();
-    let mut attempt = 0;
-    // CREATE TABLE IF NOT EXISTS may fail on PostgreSQL when two run it at the same moment.
-    while let Err(error) = self.describe(db, incarnation).await {
-      attempt += 1;
-      if attempt == 5 || !matches!(error, Error::Statement(_) | Error::Contended(_)) {
-        return Err(error);
-      }
-    }
-    loop {
+        let mut attempt = 0;
+        // CREATE TABLE IF NOT EXISTS may fail on PostgreSQL when two run it at the same moment.
+        while let Err(error) = self.describe(db, incarnation).await {
+            attempt += 1;
+            if attempt == 5 || !matches!(error, Error::Statement(_) | Error::Contended(_)) {
+                return Err(error);
+            }
+        }
+        loop {
             let done = db
                 .write(move |tx| -> Work<'_, bool> {
                     Box::pin(async move {
@@ -89,22 +89,22 @@ impl Schema {
     }
 
     async fn describe<D: 'static>(&'static self, db: &Db<D>, incarnation: Incarnation) -> Result<(), Error> {
-    db.write(move |tx| -> Work<'_, ()> {
-      Box::pin(async move {
-        tx.raw(META).await?;
-        tx.exec(
-          "INSERT INTO schema_meta (one, name, version, incarnation) VALUES (1, $1, 0, $2)
+        db.write(move |tx| -> Work<'_, ()> {
+            Box::pin(async move {
+                tx.raw(META).await?;
+                tx.exec(
+                    "INSERT INTO schema_meta (one, name, version, incarnation) VALUES (1, $1, 0, $2)
            ON CONFLICT (one) DO NOTHING",
-          args![self.name, incarnation],
-        )
-        .await?;
-        Ok(())
-      })
-    })
-    .await
-  }
+                    args![self.name, incarnation],
+                )
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
 
-  /// What the database says of itself, refused if this code cannot work on it.
+    /// What the database says of itself, refused if this code cannot work on it.
     pub async fn status<D: 'static>(&'static self, db: &Db<D>) -> Result<Status, Error> {
         let meta = db
             .read(move |tx| -> Work<'_, Option<Meta>> {

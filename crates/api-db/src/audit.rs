@@ -1,0 +1,25 @@
+//! The audit trail: one row for each accepted change, in the same transaction.
+
+use model::{Caller, Context, Timestamp};
+use serde_json::Value;
+use sql::{Error, args};
+use uuid::Uuid;
+
+use crate::Tx;
+
+/// Records that `caller` did `action` to `target`.
+pub async fn record(
+    tx: &mut Tx,
+    id: Uuid,
+    at: Timestamp,
+    (caller, context): (&Caller, &Context),
+    action: &str,
+    target: Option<Uuid>,
+    detail: Value,
+) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO audit (id, at, request_id, user_id, project, action, target, detail)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let (request, user, project) =
+        (context.request_id.as_str(), caller.user.as_str(), caller.project.as_str());
+    tx.exec(SQL, args![id, at, request, user, project, action, target, detail]).await.map(drop)
+}

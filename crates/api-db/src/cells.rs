@@ -1,0 +1,91 @@
+//! Cell mappings, and how much of each cell has not settled.
+
+use model::{Cell, CellId, CellState, Timestamp};
+use sql::{Error, args};
+use uuid::Uuid;
+
+use crate::Tx;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    name: String,
+    region: String,
+    database_url: String,
+    transport_url: String,
+    state: String,
+    version: i64,
+}
+
+impl TryFrom<Row> for Cell {
+    type Error = Error;
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let state =
+            CellState::parse(&row.state).ok_or_else(|| Error::corrupt("cell_mapping.state", &row.state))?;
+        Ok(Self {
+            id: CellId(row.id),
+            name: row.name,
+            region: row.region,
+            database_url: row.database_url,
+            transport_url: row.transport_url,
+            state,
+            version: row.version,
+        })
+    }
+}
+
+/// All mappings, by name.
+pub async fn all(tx: &mut Tx) -> Result<Vec<Cell>, Error> {
+    const SQL: &str = "SELECT id, name, region, database_url, transport_url, state, version
+        FROM cell_mapping ORDER BY name, id";
+    tx.all::<Row>(SQL, vec![]).await?.into_iter().map(Cell::try_from).collect()
+}
+
+/// Stores a new mapping. False if its id or name is taken: nothing was stored.
+pub async fn create(tx: &mut Tx, cell: &Cell, now: Timestamp) -> Result<bool, Error> {
+    const SQL: &str = "INSERT INTO cell_mapping
+        (id, name, region, database_url, transport_url, state, version, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, 1, $7) ON CONFLICT DO NOTHING";
+    let args = args![
+        cell.id,
+        cell.name.as_str(),
+        cell.region.as_str(),
+        cell.database_url.as_str(),
+        cell.transport_url.as_str(),
+        cell.state.as_str(),
+        now
+    ];
+    if tx.exec(SQL, args).await? == 0 {
+        return Ok(false);
+    }
+    const LOAD: &str = "INSERT INTO cell_load (cell, unsettled) VALUES ($1, 0) ON CONFLICT DO NOTHING";
+    tx.exec(LOAD, args![cell.id]).await?;
+    Ok(true)
+}
+
+/// Sets a cell's state; [`Error::Stale`] if the mapping is not at `version`.
+pub async fn set_state(tx: &mut Tx, cell: CellId, version: i64, state: CellState) -> Result<(), Error> {
+    const SQL: &str =
+        "UPDATE cell_mapping SET state = $3, version = version + 1 WHERE id = $1 AND version = $2";
+    tx.swap(SQL, args![cell, version, state.as_str()]).await
+}
+
+/// Counts `n` more unsettled bindings of a cell, unless that would exceed `cap`.
+pub async fn reserve(tx: &mut Tx, cell: CellId, n: i64, cap: i64) -> Result<bool, Error> {
+    const SQL: &str =
+        "UPDATE cell_load SET unsettled = unsettled + $2 WHERE cell = $1 AND unsettled + $2 <= $3";
+    Ok(tx.exec(SQL, args![cell, n, cap]).await? == 1)
+}
+
+/// Counts `n` bindings of a cell as settled.
+pub async fn settle(tx: &mut Tx, cell: CellId, n: i64) -> Result<(), Error> {
+    const SQL: &str = "UPDATE cell_load SET unsettled = unsettled - $2 WHERE cell = $1";
+    tx.exec(SQL, args![cell, n]).await.map(drop)
+}
+
+/// Unsettled bindings of every cell.
+pub async fn unsettled(tx: &mut Tx) -> Result<Vec<(CellId, i64)>, Error> {
+    let rows: Vec<(Uuid, i64)> =
+        tx.all("SELECT cell, unsettled FROM cell_load ORDER BY cell", vec![]).await?;
+    Ok(rows.into_iter().map(|(cell, n)| (CellId(cell), n)).collect())
+}

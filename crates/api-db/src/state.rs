@@ -1,0 +1,87 @@
+//! The stored states of API-level tasks. These are wire types: variants are added, never changed, and
+//! golden files of them are decoded for ever.
+
+use model::{CellId, Fault, TaskId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Kind and version of [`Build`] tasks.
+pub const BUILD: &str = "build/1";
+
+/// Kind and version of [`Delete`] tasks.
+pub const DELETE: &str = "delete/1";
+
+/// A refusal by a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The cell.
+    pub cell: CellId,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// Building an instance: pick a cell, insert there, wait for the outcome; in the end bury in cell0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "at")]
+pub enum Build {
+    /// A cell has to be picked; these have refused.
+    Pick {
+        /// Cells that cannot take it.
+        refused: Vec<Refusal>,
+    },
+    /// Bound to a cell: insert there (again), and wait for the outcome. Counts as unsettled there.
+    Bound {
+        /// The cell.
+        cell: CellId,
+        /// Cells that could not take it before.
+        refused: Vec<Refusal>,
+    },
+    /// Bound to cell0: bury it there.
+    Bury {
+        /// The whole explanation, for the user.
+        fault: Fault,
+    },
+}
+
+/// Deleting an instance: write the intent in its cell, wait until it is observed gone, close the mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "at")]
+pub enum Delete {
+    /// Write the intent (again) and wait for the tombstone.
+    Cell {},
+}
+
+/// A state as it is stored.
+pub fn to_json<S: Serialize>(state: &S) -> Result<Value, sql::Error> {
+    serde_json::to_value(state).map_err(|error| sql::Error::corrupt("a task state", error))
+}
+
+/// A stored state.
+pub fn from_json<S: for<'de> Deserialize<'de>>(task: TaskId, state: Value) -> Result<S, sql::Error> {
+    serde_json::from_value(state).map_err(|error| sql::Error::Corrupt(format!("state of {task:?}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_states_are_read_for_ever() {
+        let id = TaskId(uuid::Uuid::nil());
+        let cell = CellId::ZERO;
+        let fault = Fault::invalid("no");
+        let refused = vec![Refusal { cell, fault: fault.clone() }];
+        let builds: Vec<Value> =
+            serde_json::from_str(include_str!("../tests/golden/build-1.json")).expect("golden file");
+        let expected =
+            [Build::Pick { refused: vec![] }, Build::Bound { cell, refused }, Build::Bury { fault }];
+        assert_eq!(builds.len(), expected.len());
+        for (stored, expected) in builds.into_iter().zip(expected) {
+            assert_eq!(from_json::<Build>(id, stored.clone()).expect("is read"), expected);
+            assert_eq!(to_json(&expected).expect("is written"), stored);
+        }
+        let delete: Value =
+            serde_json::from_str(include_str!("../tests/golden/delete-1.json")).expect("golden file");
+        assert_eq!(from_json::<Delete>(id, delete).expect("is read"), Delete::Cell {});
+    }
+}

@@ -1,0 +1,142 @@
+//! Hosts: registration, signs of life, amounts.
+
+use model::host::Host;
+use model::{HostId, Resources, Timestamp};
+use sql::{Error, args};
+use uuid::Uuid;
+
+use crate::Tx;
+
+/// What an agent says of its host when it registers.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The host's id.
+    pub id: HostId,
+    /// Its name.
+    pub name: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// Names its engine.
+    pub engine: String,
+    /// Where published ports are reached.
+    pub address: String,
+    /// Declared amounts.
+    pub capacity: Resources,
+    /// The machine's boot id.
+    pub boot: Uuid,
+    /// Random for each start of the agent.
+    pub session: Uuid,
+    /// Version of the agent.
+    pub version: String,
+    /// Whether its engine ran a probe container.
+    pub healthy: bool,
+}
+
+/// Stores a host or what is new about it. An operator's `enabled` is kept.
+pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO host (id, name, zone, engine, address, enabled, healthy, session, boot,
+            version, beat, silent, seen_at, cap_vcpus_milli, cap_memory_mib, cap_slots,
+            used_vcpus_milli, used_memory_mib, used_slots, shrunk)
+        VALUES ($1, $2, $3, $4, $5, true, $6, $7, $8, $9, 1, false, $10, $11, $12, $13, 0, 0, 0, false)
+        ON CONFLICT (id) DO UPDATE SET name = excluded.name, zone = excluded.zone,
+            engine = excluded.engine, address = excluded.address, healthy = excluded.healthy,
+            session = excluded.session, boot = excluded.boot, version = excluded.version,
+            beat = host.beat + 1, silent = false, seen_at = excluded.seen_at,
+            cap_vcpus_milli = excluded.cap_vcpus_milli, cap_memory_mib = excluded.cap_memory_mib,
+            cap_slots = excluded.cap_slots,
+            shrunk = host.used_vcpus_milli > excluded.cap_vcpus_milli
+                OR host.used_memory_mib > excluded.cap_memory_mib OR host.used_slots > excluded.cap_slots";
+    let cap = host.capacity;
+    let args = args![
+        host.id,
+        host.name.as_str(),
+        host.zone.as_str(),
+        host.engine.as_str(),
+        host.address.as_str(),
+        host.healthy,
+        host.session,
+        host.boot,
+        host.version.as_str(),
+        now,
+        cap.vcpus_milli,
+        cap.memory_mib,
+        cap.slots
+    ];
+    tx.exec(SQL, args).await.map(drop)
+}
+
+/// Records a sign of life. False if the host is not registered with this session.
+pub async fn beat(
+    tx: &mut Tx,
+    host: HostId,
+    session: Uuid,
+    healthy: bool,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE host SET beat = beat + 1, silent = false, seen_at = $4, healthy = $3
+        WHERE id = $1 AND session = $2";
+    Ok(tx.exec(SQL, args![host, session, healthy, now]).await? == 1)
+}
+
+/// Whether the host is registered with this session.
+pub async fn is_registered(tx: &mut Tx, host: HostId, session: Uuid) -> Result<bool, Error> {
+    const SQL: &str = "SELECT COUNT(*) FROM host WHERE id = $1 AND session = $2";
+    let row: Option<(i64,)> = tx.opt(SQL, args![host, session]).await?;
+    Ok(row.is_some_and(|(n,)| n > 0))
+}
+
+/// The beat of every host, for whoever watches which stand still.
+pub async fn beats(tx: &mut Tx) -> Result<Vec<(HostId, i64, bool)>, Error> {
+    let rows: Vec<(Uuid, i64, bool)> =
+        tx.all("SELECT id, beat, silent FROM host ORDER BY id", vec![]).await?;
+    Ok(rows.into_iter().map(|(id, beat, silent)| (HostId(id), beat, silent)).collect())
+}
+
+/// Marks a host as silent if its beat is still the one seen; it gets nothing new until it is heard again.
+pub async fn mark_silent(tx: &mut Tx, host: HostId, beat: i64) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE host SET silent = true WHERE id = $1 AND beat = $2 AND NOT silent";
+    Ok(tx.exec(SQL, args![host, beat]).await? == 1)
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    name: String,
+    zone: String,
+    engine: String,
+    enabled: bool,
+    healthy: bool,
+    silent: bool,
+    cap_vcpus_milli: i64,
+    cap_memory_mib: i64,
+    cap_slots: i64,
+    used_vcpus_milli: i64,
+    used_memory_mib: i64,
+    used_slots: i64,
+}
+
+/// All hosts, by id.
+pub async fn all(tx: &mut Tx) -> Result<Vec<Host>, Error> {
+    const SQL: &str = "SELECT id, name, zone, engine, enabled, healthy, silent, cap_vcpus_milli,
+        cap_memory_mib, cap_slots, used_vcpus_milli, used_memory_mib, used_slots FROM host ORDER BY id";
+    let rows: Vec<Row> = tx.all(SQL, vec![]).await?;
+    let host = |row: Row| Host {
+        id: HostId(row.id),
+        name: row.name,
+        zone: row.zone,
+        engine: row.engine,
+        enabled: row.enabled,
+        healthy: row.healthy && !row.silent,
+        capacity: Resources {
+            vcpus_milli: row.cap_vcpus_milli,
+            memory_mib: row.cap_memory_mib,
+            slots: row.cap_slots,
+        },
+        used: Resources {
+            vcpus_milli: row.used_vcpus_milli,
+            memory_mib: row.used_memory_mib,
+            slots: row.used_slots,
+        },
+    };
+    Ok(rows.into_iter().map(host).collect())
+}

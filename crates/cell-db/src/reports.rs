@@ -1,0 +1,217 @@
+//! Applying what hosts saw. An observation counts only for the placement that it is about, and only if
+//! it is newer than the last one.
+
+use model::instance::{Power, Stage, Task};
+use model::sync::{Observation, Outcome};
+use model::{At, Fault, FaultKind, HostId, InstanceId, Intent, Timestamp};
+use sql::{Args, Error, Json, Rows, args};
+use uuid::Uuid;
+
+use crate::instances::{json, words};
+use crate::{Tx, claims, dirty};
+
+/// How often an engine's failure is retried inside the cell.
+pub const TRIES: i64 = 2;
+
+/// What a batch of observations led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Something settled, failed or is gone: the API level waits for it.
+    pub settled: bool,
+    /// Something has to be placed again.
+    pub unplaced: bool,
+    /// The cell has a tombstone or a newer placement of these: their copy must go.
+    pub superseded: Vec<(InstanceId, At)>,
+    /// The cell has no row of these.
+    pub unknown: Vec<InstanceId>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    epoch: i64,
+    placement: i64,
+    generation: i64,
+    version: i64,
+    intent: String,
+    stage: String,
+    task: Option<String>,
+    power: String,
+    host: Option<Uuid>,
+    obs_seq: i64,
+    agent_generation: i64,
+    tries: i64,
+    avoid: Json<Vec<HostId>>,
+    launched_at: Option<i64>,
+}
+
+/// How a row changes.
+struct Change {
+    stage: Stage,
+    task: Option<Task>,
+    power: Power,
+    on_host: bool,
+    again: bool,
+    fault: Option<Fault>,
+}
+
+/// Applies observations of one host.
+pub async fn apply(
+    tx: &mut Tx,
+    host: HostId,
+    observations: &[Observation],
+    now: Timestamp,
+) -> Result<Applied, Error> {
+    const READ: Rows = Rows {
+        head: "SELECT id, epoch, placement, generation, version, intent, stage, task, power, host, obs_seq,
+            agent_generation, tries, avoid, launched_at FROM instance WHERE id IN (VALUES",
+        tail: ")",
+    };
+    const WRITE: Rows = Rows {
+        head: "UPDATE instance SET version = version + 1, stage = v.column3, task = v.column4,
+            power = v.column5, host = v.column6, tries = v.column7, avoid = v.column8,
+            agent_generation = v.column9, obs_seq = v.column10, restart_done = v.column11,
+            observed = v.column12, fault = v.column13, fault_at = v.column14, launched_at = v.column15,
+            terminated_at = v.column16, updated_at = v.column17,
+            deadline = CASE WHEN v.column18 THEN deadline ELSE NULL END FROM (VALUES",
+        tail: ") AS v WHERE instance.id = v.column1 AND version = v.column2",
+    };
+    let mut ids: Vec<InstanceId> = observations.iter().map(|o| o.instance).collect();
+    ids.sort();
+    ids.dedup();
+    let rows: Vec<Row> = tx.all_rows(READ, ids.iter().map(|id| args![*id]).collect()).await?;
+    let mut out = Applied::default();
+    let (mut writes, mut marks, mut freed): (Vec<Args>, Vec<_>, Vec<_>) = Default::default();
+    for id in ids {
+        // Only the newest observation of each instance matters; they are ordered.
+        let newest = observations
+            .iter()
+            .filter(|o| o.instance == id)
+            .max_by_key(|o| (o.at.epoch, o.at.placement, o.seq));
+        let Some(seen) = newest else { continue };
+        let Some(row) = rows.iter().find(|row| row.id == id.uuid()) else {
+            if seen.outcome != Outcome::Gone {
+                out.unknown.push(id);
+            }
+            continue;
+        };
+        let here = (row.epoch, row.placement);
+        let there = (seen.at.epoch, seen.at.placement);
+        if row.host != Some(host.uuid()) || here != there {
+            if seen.outcome == Outcome::Gone {
+                continue;
+            }
+            // An unplaced row of the same placement number has given that host up.
+            let left = row.host.is_none() && here >= there;
+            if here > there || left || (row.stage == Stage::Tombstone.as_str() && row.epoch >= seen.at.epoch)
+            {
+                let at = At { epoch: row.epoch, placement: row.placement, generation: row.generation };
+                out.superseded.push((id, at));
+            } else {
+                out.unknown.push(id);
+            }
+            continue;
+        }
+        if seen.seq <= row.obs_seq {
+            continue;
+        }
+        let Some(change) = judge(row, seen)? else { continue };
+        let launched = match (row.launched_at, change.power) {
+            (None, Power::Running) => Some(now.0),
+            (at, _) => at,
+        };
+        let mut avoid = row.avoid.0.clone();
+        if change.again {
+            avoid.push(host);
+        }
+        let building = matches!(change.stage, Stage::Building | Stage::Unplaced);
+        writes.push(args![
+            id,
+            row.version,
+            change.stage.as_str(),
+            change.task.map(Task::as_str),
+            change.power.as_str(),
+            change.on_host.then_some(host),
+            row.tries + i64::from(change.again),
+            json(&avoid)?,
+            row.agent_generation.max(seen.at.generation),
+            seen.seq,
+            seen.restart_seq,
+            json(&seen.observed)?,
+            change.fault.as_ref().map(json).transpose()?,
+            change.fault.as_ref().map(|_| now),
+            launched,
+            (change.stage == Stage::Tombstone).then_some(now),
+            now,
+            building
+        ]);
+        marks.push((id, row.version + 1));
+        out.unplaced |= change.stage == Stage::Unplaced;
+        out.settled |= change.task.is_none();
+        if !change.on_host {
+            freed.push(id);
+        }
+    }
+    let wanted = writes.len() as u64;
+    if tx.exec_rows(WRITE, writes).await? != wanted {
+        // A row moved between reading and writing: the whole batch is judged again.
+        return Err(Error::Contended("an instance changed while its report was applied".into()));
+    }
+    claims::release(tx, &freed).await?;
+    dirty::mark(tx, &marks, now).await?;
+    Ok(out)
+}
+
+/// What an observation of the row's own placement means for it. Pure.
+fn judge(row: &Row, seen: &Observation) -> Result<Option<Change>, Error> {
+    let (stage, task, power) = words(&row.stage, row.task.as_deref(), &row.power)?;
+    let intent = Intent::parse(&row.intent).ok_or_else(|| Error::corrupt("instance.intent", &row.intent))?;
+    let current = seen.at.generation >= row.generation;
+    let same = Change { stage, task, power: seen.power, on_host: true, again: false, fault: None };
+    let lost = |why: &str| Fault::new(FaultKind::Engine, why);
+    Ok(Some(match seen.outcome {
+        Outcome::Taken => Change { power, ..same },
+        Outcome::Changed => same,
+        Outcome::Gone if intent == Intent::Gone => {
+            Change { stage: Stage::Tombstone, task: None, power: Power::None, on_host: false, ..same }
+        }
+        Outcome::Gone if stage == Stage::Building => retry(row, lost("the container is gone from its host")),
+        Outcome::Gone => Change {
+            stage: Stage::Error,
+            task: None,
+            power: Power::None,
+            fault: Some(lost("the container is gone from its host")),
+            ..same
+        },
+        Outcome::Failed if stage == Stage::Building && intent == Intent::Gone => {
+            Change { stage: Stage::Tombstone, task: None, power: Power::None, on_host: false, ..same }
+        }
+        Outcome::Failed if stage == Stage::Building => {
+            retry(row, seen.fault.clone().unwrap_or_else(|| lost("the engine failed")))
+        }
+        Outcome::Failed if current => Change {
+            stage: Stage::Error,
+            task: None,
+            fault: Some(seen.fault.clone().unwrap_or_else(|| lost("the engine failed"))),
+            ..same
+        },
+        Outcome::Failed => same,
+        Outcome::Done if !current => same,
+        // A wish for nothing is done only when it is observed gone.
+        Outcome::Done if intent == Intent::Gone => same,
+        Outcome::Done => Change { stage: Stage::Settled, task: None, ..same },
+    }))
+}
+
+/// The first container could not be made here: another host may do, and after some tries the cell says no.
+fn retry(row: &Row, fault: Fault) -> Change {
+    let again = row.tries + 1 < TRIES;
+    Change {
+        stage: if again { Stage::Unplaced } else { Stage::Tombstone },
+        task: again.then_some(Task::Scheduling),
+        power: Power::None,
+        on_host: false,
+        again: true,
+        fault: Some(fault),
+    }
+}

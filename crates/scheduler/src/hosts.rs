@@ -1,0 +1,163 @@
+//! Picking a host inside a cell.
+
+use std::collections::BTreeSet;
+
+use model::host::Host;
+use model::spec::Protocol;
+use model::{HostId, RequestSpec, Resources};
+
+use crate::explain::Explanation;
+
+/// A cell's hosts and the fixed ports taken on their engines, as read from its database.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    hosts: Vec<Host>,
+    ports: BTreeSet<(String, Protocol, u16)>,
+}
+
+/// A host that was selected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The host.
+    pub host: HostId,
+    /// Names its engine, whose ports it shares.
+    pub engine: String,
+}
+
+impl Snapshot {
+    /// A snapshot of `hosts` with the ports that are taken.
+    pub fn new(mut hosts: Vec<Host>, ports: BTreeSet<(String, Protocol, u16)>) -> Self {
+        hosts.sort_by_key(|host| host.id);
+        Self { hosts, ports }
+    }
+
+    /// Picks a host for `spec` that is not among those to `avoid`: by the filters, then the one that will
+    /// have the largest free share left (spread), then by id.
+    pub fn select_destinations(
+        &self,
+        spec: &RequestSpec,
+        avoid: &[HostId],
+    ) -> Result<Selection, Explanation> {
+        let need = spec.resources();
+        let mut explanation = Explanation::new("host", self.hosts.len());
+        let mut nearest: Option<(i64, String)> = None;
+        let mut best: Option<(u64, &Host)> = None;
+        for host in &self.hosts {
+            match self.refusing_filter(host, spec, need, avoid) {
+                None => {
+                    let share = free_share(host, need);
+                    if best.is_none_or(|(most, _)| share > most) {
+                        best = Some((share, host));
+                    }
+                }
+                Some(filter) => {
+                    explanation.refuse(filter);
+                    if filter == "capacity" {
+                        let (gap, why) = distance(need, host.free());
+                        if nearest.as_ref().is_none_or(|(least, _)| gap < *least) {
+                            nearest = Some((gap, why));
+                        }
+                    }
+                }
+            }
+        }
+        match best {
+            Some((_, host)) => Ok(Selection { host: host.id, engine: host.engine.clone() }),
+            None => {
+                explanation.nearest = nearest.map(|(_, why)| why);
+                Err(explanation)
+            }
+        }
+    }
+
+    /// Counts `spec` on `host`, so that the next selection of a batch sees it.
+    pub fn update_resource_stats(&mut self, host: HostId, spec: &RequestSpec) {
+        let Some(host) = self.hosts.iter_mut().find(|candidate| candidate.id == host) else { return };
+        host.used = host.used.plus(spec.resources());
+        for port in spec.container.ports.iter().filter(|port| port.host != 0) {
+            self.ports.insert((host.engine.clone(), port.protocol, port.host));
+        }
+    }
+
+    /// Free amounts over all hosts that may be placed on, how many those are, and the largest free shapes:
+    /// none of them fits into another.
+    pub fn frontier(&self) -> (i64, Resources, Vec<Resources>) {
+        let usable = || self.hosts.iter().filter(|host| host.enabled && host.healthy);
+        let free = usable().fold(Resources::default(), |sum, host| sum.plus(positive(host.free())));
+        let mut shapes: Vec<Resources> = usable().map(|host| positive(host.free())).collect();
+        shapes.sort_by_key(|shape| std::cmp::Reverse((shape.vcpus_milli, shape.memory_mib, shape.slots)));
+        let mut frontier: Vec<Resources> = Vec::new();
+        for shape in shapes {
+            if shape.slots > 0 && !frontier.iter().any(|larger| shape.fits(*larger)) {
+                frontier.push(shape);
+            }
+        }
+        (usable().count() as i64, free, frontier)
+    }
+
+    fn refusing_filter(
+        &self,
+        host: &Host,
+        spec: &RequestSpec,
+        need: Resources,
+        avoid: &[HostId],
+    ) -> Option<&'static str> {
+        let port_taken = || {
+            let fixed = spec.container.ports.iter().filter(|port| port.host != 0);
+            fixed
+                .map(|port| (host.engine.clone(), port.protocol, port.host))
+                .any(|key| self.ports.contains(&key))
+        };
+        if !host.enabled {
+            Some("disabled")
+        } else if !host.healthy {
+            Some("not heard of")
+        } else if spec.zone.as_ref().is_some_and(|zone| *zone != host.zone) {
+            Some("availability zone")
+        } else if avoid.contains(&host.id) {
+            Some("failed before")
+        } else if !need.fits(host.free()) {
+            Some("capacity")
+        } else if port_taken() {
+            Some("port in use")
+        } else {
+            None
+        }
+    }
+}
+
+fn positive(free: Resources) -> Resources {
+    Resources {
+        vcpus_milli: free.vcpus_milli.max(0),
+        memory_mib: free.memory_mib.max(0),
+        slots: free.slots.max(0),
+    }
+}
+
+/// The smallest share, in millionths, of any resource that would be free after `need` was taken.
+fn free_share(host: &Host, need: Resources) -> u64 {
+    let (free, capacity) = (host.free().minus(need), host.capacity);
+    let share = |free: i64, capacity: i64| {
+        if capacity <= 0 { 0 } else { (free.max(0) as u128 * 1_000_000 / capacity as u128) as u64 }
+    };
+    share(free.vcpus_milli, capacity.vcpus_milli)
+        .min(share(free.memory_mib, capacity.memory_mib))
+        .min(share(free.slots, capacity.slots))
+}
+
+/// How far `free` is from `need`, and in words.
+fn distance(need: Resources, free: Resources) -> (i64, String) {
+    let mut words = Vec::new();
+    let mut gap = 0;
+    for (name, need, free) in [
+        ("thousandths of a vcpu", need.vcpus_milli, free.vcpus_milli),
+        ("MiB of memory", need.memory_mib, free.memory_mib),
+        ("instances", need.slots, free.slots),
+    ] {
+        if need > free {
+            gap += need - free;
+            words.push(format!("{need} {name} needed, {} free", free.max(0)));
+        }
+    }
+    (gap, format!("nearest: {}", words.join(", ")))
+}

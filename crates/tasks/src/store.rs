@@ -1,0 +1,208 @@
+//! All the SQL there is about tasks. Every function takes the caller's transaction.
+
+use std::time::Duration;
+
+use model::{Env, TaskId, Timestamp, WorkerId};
+use serde_json::Value;
+use sql::{Args, Error, Json, Rows, Tx, args};
+use uuid::Uuid;
+
+/// Number of hash buckets; workers start scanning at different ones, so that they seldom collide.
+pub const BUCKETS: u64 = 1_024;
+
+/// The longest back-off. A `run_at` further ahead than this was written by a wrong clock and is due.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// A task to enqueue.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// Its id.
+    pub id: TaskId,
+    /// Kind and version of its states, as `build/1`. Workers leave kinds alone that they do not know.
+    pub kind: &'static str,
+    /// The instance that it works on.
+    pub subject: Uuid,
+    /// The state to begin in.
+    pub state: Value,
+    /// Hash bucket below [`BUCKETS`].
+    pub bucket: i64,
+    /// When it must have ended.
+    pub deadline: Timestamp,
+    /// The request that asked for it.
+    pub request_id: String,
+    /// Now.
+    pub created: Timestamp,
+}
+
+/// A task that this worker holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leased {
+    /// Its id.
+    pub id: TaskId,
+    /// Kind and version.
+    pub kind: String,
+    /// The instance that it works on.
+    pub subject: Uuid,
+    /// The state that it has reached.
+    pub state: Value,
+    /// How often it was leased.
+    pub attempt: i64,
+    /// When it must have ended.
+    pub deadline: Timestamp,
+    /// When it was enqueued.
+    pub created: Timestamp,
+    /// The request that asked for it.
+    pub request_id: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    kind: String,
+    subject: Uuid,
+    state: Json<Value>,
+    attempt: i64,
+    deadline: i64,
+    created_at: i64,
+    request_id: String,
+}
+
+impl From<Row> for Leased {
+    fn from(row: Row) -> Self {
+        Self {
+            id: TaskId(row.id),
+            kind: row.kind,
+            subject: row.subject,
+            state: row.state.0,
+            attempt: row.attempt,
+            deadline: Timestamp(row.deadline),
+            created: Timestamp(row.created_at),
+            request_id: row.request_id,
+        }
+    }
+}
+
+/// Stores a task. False if the subject has a live one already: nothing was stored.
+pub async fn enqueue<D>(tx: &mut Tx<D>, task: &NewTask) -> Result<bool, Error> {
+    const SQL: &str = "INSERT INTO task
+        (id, kind, subject, state, bucket, attempt, run_at, deadline, parked, request_id, created_at)
+        VALUES ($1, $2, $3, $4, $5, 0, $6, $7, false, $8, $6) ON CONFLICT (subject) DO NOTHING";
+    let args = args![
+        task.id,
+        task.kind,
+        task.subject,
+        task.state.clone(),
+        task.bucket,
+        task.created,
+        task.deadline,
+        task.request_id.clone()
+    ];
+    Ok(tx.exec(SQL, args).await? == 1)
+}
+
+/// Removes the subject's live task, whatever its state and owner, and says what kind it was and what it
+/// had reached: a newer promise replaces it. The caller must bump the subject's fencing counter in the
+/// same transaction.
+pub async fn supersede<D>(tx: &mut Tx<D>, subject: Uuid) -> Result<Option<(String, Value)>, Error> {
+    const SQL: &str = "DELETE FROM task WHERE subject = $1 RETURNING kind, state";
+    let row: Option<(String, Json<Value>)> = tx.opt(SQL, args![subject]).await?;
+    Ok(row.map(|(kind, state)| (kind, state.0)))
+}
+
+/// Leases up to `limit` due tasks of the (at most four) `kinds`, looking from bucket `from` on and then
+/// from the first. The caller must bump the subjects' fencing counters in the same transaction.
+pub async fn lease<D>(
+    tx: &mut Tx<D>,
+    worker: WorkerId,
+    kinds: [&'static str; 4],
+    from: i64,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<Leased>, Error> {
+    // One text: choose candidates, compare-and-swap them. Two workers may choose the same; the row
+    // decides, and neither waits for the other's choice.
+    const SQL: &str = "UPDATE task SET owner = $1, attempt = attempt + 1 WHERE owner IS NULL AND id IN (
+          SELECT id FROM task WHERE owner IS NULL AND NOT parked AND bucket >= $2 AND bucket < $3
+            AND kind IN ($4, $5, $6, $7) AND (run_at <= $8 OR run_at > $9)
+          ORDER BY bucket LIMIT $10)
+        RETURNING id, kind, subject, state, attempt, deadline, created_at, request_id";
+    let mut out: Vec<Leased> = Vec::new();
+    for (low, high) in [(from, BUCKETS as i64), (0, from)] {
+        let left = limit - out.len() as i64;
+        if left > 0 && low < high {
+            let args = args![
+                worker,
+                low,
+                high,
+                kinds[0],
+                kinds[1],
+                kinds[2],
+                kinds[3],
+                now,
+                now.plus(LONGEST_BACKOFF),
+                left
+            ];
+            out.extend(tx.all::<Row>(SQL, args).await?.into_iter().map(Leased::from));
+        }
+    }
+    Ok(out)
+}
+
+/// Records the states that tasks of this worker have reached; those no longer its own are left out of
+/// the answer.
+pub async fn advance<D>(
+    tx: &mut Tx<D>,
+    worker: WorkerId,
+    states: Vec<(TaskId, Value)>,
+) -> Result<Vec<TaskId>, Error> {
+    const SQL: Rows = Rows {
+        head: "UPDATE task SET state = v.column3 FROM (VALUES",
+        tail: ") AS v WHERE task.id = v.column1 AND task.owner = v.column2 RETURNING task.id",
+    };
+    let rows = states.into_iter().map(|(id, state)| args![id, worker, state]).collect();
+    ids(tx, SQL, rows).await
+}
+
+/// Removes finished tasks of this worker; those no longer its own are left out of the answer.
+pub async fn finish<D>(tx: &mut Tx<D>, worker: WorkerId, tasks: &[TaskId]) -> Result<Vec<TaskId>, Error> {
+    const SQL: Rows = Rows { head: "DELETE FROM task WHERE (id, owner) IN (VALUES", tail: ") RETURNING id" };
+    ids(tx, SQL, tasks.iter().map(|id| args![*id, worker]).collect()).await
+}
+
+/// Gives tasks back, to be leased again not before `run_at`, noting why.
+pub async fn release<D>(
+    tx: &mut Tx<D>,
+    worker: WorkerId,
+    tasks: Vec<(TaskId, Timestamp, String)>,
+) -> Result<(), Error> {
+    const SQL: Rows = Rows {
+        head: "UPDATE task SET owner = NULL, run_at = v.column3, last_fault = v.column4 FROM (VALUES",
+        tail: ") AS v WHERE task.id = v.column1 AND task.owner = v.column2",
+    };
+    let rows = tasks.into_iter().map(|(id, run_at, why)| args![id, worker, run_at, why]).collect();
+    tx.exec_rows(SQL, rows).await.map(drop)
+}
+
+/// Sets a task aside for an operator: it is never leased again by itself.
+pub async fn park<D>(tx: &mut Tx<D>, worker: WorkerId, task: TaskId, why: &str) -> Result<(), Error> {
+    const SQL: &str =
+        "UPDATE task SET owner = NULL, parked = true, last_fault = $3 WHERE id = $1 AND owner = $2";
+    tx.exec(SQL, args![task, worker, why]).await.map(drop)
+}
+
+/// Which of `tasks` this worker still holds.
+pub async fn held<D>(tx: &mut Tx<D>, worker: WorkerId, tasks: &[TaskId]) -> Result<Vec<TaskId>, Error> {
+    const SQL: Rows = Rows { head: "SELECT id FROM task WHERE (id, owner) IN (VALUES", tail: ")" };
+    ids(tx, SQL, tasks.iter().map(|id| args![*id, worker]).collect()).await
+}
+
+async fn ids<D>(tx: &mut Tx<D>, sql: Rows, rows: Vec<Args>) -> Result<Vec<TaskId>, Error> {
+    Ok(tx.all_rows::<(Uuid,)>(sql, rows).await?.into_iter().map(|(id,)| TaskId(id)).collect())
+}
+
+/// How long to wait before the next try after `attempt` tries: 100 ms doubling to [`LONGEST_BACKOFF`],
+/// with jitter.
+pub fn backoff(env: &Env, attempt: i64) -> Duration {
+    let doubled = Duration::from_millis(100) * 2_u32.pow(attempt.clamp(0, 9) as u32);
+    env.jitter(doubled.min(LONGEST_BACKOFF / 2))
+}
