@@ -104,6 +104,14 @@ pub async fn page(
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 
+/// One entry.
+pub async fn get(tx: &mut Tx, id: InstanceId) -> Result<Option<Entry>, Error> {
+    const SQL: &str =
+        "SELECT i.instance, i.project, i.name, i.created_at, i.status, i.updated_at, m.cell, m.epoch
+        FROM instance_index i JOIN instance_mapping m ON m.id = i.instance WHERE i.instance = $1";
+    Ok(tx.opt::<Row>(SQL, args![id]).await?.map(Entry::from))
+}
+
 /// The list key of an instance, for markers. Deleted ones still have one.
 pub async fn key(tx: &mut Tx, project: Option<&str>, id: InstanceId) -> Result<Option<Key>, Error> {
     const SQL: &str = "SELECT created_at FROM instance_index

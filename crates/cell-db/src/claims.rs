@@ -29,6 +29,8 @@ pub struct Waiting {
     pub spec: RequestSpec,
     /// Hosts that have failed it.
     pub avoid: Vec<HostId>,
+    /// How the last of them failed.
+    pub fault: Option<Fault>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -39,11 +41,12 @@ struct Row {
     generation: i64,
     spec: Json<RequestSpec>,
     avoid: Json<Vec<HostId>>,
+    fault: Option<Json<Fault>>,
 }
 
 /// Up to `limit` instances that wait for a host, from bucket `from` on and then from the first.
 pub async fn waiting(tx: &mut Tx, from: i64, limit: i64) -> Result<Vec<Waiting>, Error> {
-    const SQL: &str = "SELECT id, epoch, placement, generation, spec, avoid FROM instance
+    const SQL: &str = "SELECT id, epoch, placement, generation, spec, avoid, fault FROM instance
         WHERE stage = 'unplaced' AND bucket >= $1 AND bucket < $2 ORDER BY bucket LIMIT $3";
     let mut rows: Vec<Row> = tx.all(SQL, args![from, i64::MAX, limit]).await?;
     if from > 0 && (rows.len() as i64) < limit {
@@ -58,6 +61,7 @@ pub async fn waiting(tx: &mut Tx, from: i64, limit: i64) -> Result<Vec<Waiting>,
             generation: row.generation,
             spec: row.spec.0,
             avoid: row.avoid.0,
+            fault: row.fault.map(|fault| fault.0),
         })
         .collect())
 }
@@ -222,6 +226,13 @@ pub(crate) async fn release(tx: &mut Tx, instances: &[InstanceId]) -> Result<(),
         give_back(tx, host, sum).await?;
     }
     Ok(())
+}
+
+/// How many instances wait for a host.
+pub async fn count_waiting(tx: &mut Tx) -> Result<i64, Error> {
+    let row: Option<(i64,)> =
+        tx.opt("SELECT COUNT(*) FROM instance WHERE stage = 'unplaced'", vec![]).await?;
+    Ok(row.unwrap_or_default().0)
 }
 
 /// Turns unplaced instances into tombstones of their epoch, with the reason: the cell cannot take them.

@@ -348,3 +348,17 @@ pub async fn count(tx: &mut Tx) -> Result<i64, Error> {
         tx.opt("SELECT COUNT(*) FROM instance WHERE stage <> 'tombstone'", vec![]).await?;
     Ok(row.unwrap_or_default().0)
 }
+
+/// Gives up waiting for hosts that did not build in time: ERROR, until the host says otherwise. Nothing
+/// is freed, because the host may still run it.
+pub async fn expire(tx: &mut Tx, now: Timestamp) -> Result<u64, Error> {
+    const SQL: &str = "UPDATE instance SET stage = 'error', task = NULL, fault = $2, fault_at = $1,
+            deadline = NULL, updated_at = $1, version = version + 1
+        WHERE deadline IS NOT NULL AND deadline < $1 AND stage = 'building' AND intent <> 'gone'
+        RETURNING id, version";
+    let fault = Fault::new(model::FaultKind::Timeout, "the host did not build the container in time");
+    let changed: Vec<(Uuid, i64)> = tx.all(SQL, args![now, json(&fault)?]).await?;
+    let count = changed.len() as u64;
+    mark(tx, changed, now).await?;
+    Ok(count)
+}

@@ -53,14 +53,6 @@ pub async fn wanted(
     rows.into_iter().map(Wanted::try_from).collect()
 }
 
-/// Hosts that have not acknowledged something, for conductors that ring again.
-pub async fn pending_hosts(tx: &mut Tx) -> Result<Vec<HostId>, Error> {
-    const SQL: &str = "SELECT DISTINCT host FROM instance
-        WHERE host IS NOT NULL AND agent_generation < generation ORDER BY host";
-    let rows: Vec<(Uuid,)> = tx.all(SQL, vec![]).await?;
-    Ok(rows.into_iter().map(|(id,)| HostId(id)).collect())
-}
-
 /// What the cell believes that a host should run, for comparing digests.
 pub async fn numbers(tx: &mut Tx, host: HostId) -> Result<Vec<(InstanceId, At)>, Error> {
     const SQL: &str = "SELECT id, epoch, placement, generation FROM instance WHERE host = $1 ORDER BY id";

@@ -1,1 +1,114 @@
-//! .
+//! One cell's brain: places instances on hosts, answers agents, records what was observed.
+//!
+//! A conductor knows its own cell's database and bus and nothing else: no other cell, and nothing above
+//! (no upcalls). Any number of conductors share a cell: whatever one does is a compare-and-swap that
+//! another may have won. None of them holds state that matters; a killed one costs latency only.
+//!
+//! ```text
+//!   bell, or a second ──► place ──► claim (one transaction) ──► ring the hosts
+//!   agent: SyncHost   ──► apply what it saw, answer what it should run ──► ring up
+//!   5 s               ──► liveness: hosts whose beat stands still get nothing new
+//!   250 ms, on change ──► summary, for placement on the level above
+//! ```
+
+mod liveness;
+mod place;
+mod service;
+mod summary;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_db::Db;
+use model::{Env, Fault, Incarnation, WorkerId};
+use rpc::{Address, Bell, Bus};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How a conductor behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Most instances placed in one transaction.
+    pub batch: i64,
+    /// Most calls of agents answered at a time.
+    pub concurrency: usize,
+    /// How often agents are to sync at least.
+    pub heartbeat: Duration,
+    /// How long a host may be silent before it gets nothing new.
+    pub silence: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            batch: 64,
+            concurrency: 32,
+            heartbeat: Duration::from_secs(5),
+            silence: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What every part of a conductor works with.
+pub(crate) struct Conductor {
+    settings: Settings,
+    env: Env,
+    db: Db,
+    bus: Bus,
+    incarnation: Incarnation,
+    /// There is something to place.
+    place: Notify,
+    /// What the summary says has changed.
+    changed: Notify,
+}
+
+/// A conductor that runs until its token is cancelled.
+#[derive(Debug)]
+pub struct Running {
+    loops: JoinSet<()>,
+    serving: rpc::Serving,
+}
+
+/// Starts a conductor of the cell whose database and bus these are.
+///
+/// # Errors
+/// If the database does not answer or has a schema that this release cannot work on; the caller may try
+/// again.
+pub async fn start(
+    settings: Settings,
+    env: Env,
+    db: Db,
+    bus: Bus,
+    shutdown: CancellationToken,
+) -> Result<Running, Fault> {
+    let incarnation = cell_db::SCHEMA.status(&db).await?.incarnation;
+    let worker: WorkerId = env.id();
+    let conductor = Arc::new(Conductor {
+        settings,
+        env,
+        db,
+        bus: bus.clone(),
+        incarnation,
+        place: Notify::new(),
+        changed: Notify::new(),
+    });
+    let serving = bus.serve(Address::Conductors, service::service(&conductor), settings.concurrency);
+    let bell = bus.listen(Bell::Conductors, worker);
+    let mut loops = JoinSet::new();
+    loops.spawn(place::run(conductor.clone(), bell, shutdown.clone()));
+    loops.spawn(liveness::run(conductor.clone(), shutdown.clone()));
+    loops.spawn(summary::run(conductor, shutdown));
+    Ok(Running { loops, serving })
+}
+
+impl Running {
+    /// Waits until all loops have ended, after the token was cancelled, at most `within`.
+    pub async fn drain(mut self, within: Duration) {
+        self.serving.stop(within).await;
+        let ended = async { while self.loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(within, ended).await.is_err() {
+            tracing::warn!("conductor did not drain in time");
+        }
+    }
+}

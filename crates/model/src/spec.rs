@@ -143,7 +143,7 @@ impl From<PortWish> for String {
 
 /// The container's own wishes, which Nova's server has no field for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ContainerSpec {
     /// Command and arguments; empty means the image's own.
     pub command: Vec<String>,

@@ -56,7 +56,10 @@ impl Bus {
         let attempt = self.attempt(to, context, call, deadline);
         let outcome = tokio::time::timeout(deadline, attempt).await.unwrap_or_else(|_| {
             let whom = whom(to);
-            Err(Fault::new(FaultKind::Timeout, format!("{whom} did not answer '{}' within {deadline:?}", C::NAME)))
+            Err(Fault::new(
+                FaultKind::Timeout,
+                format!("{whom} did not answer '{}' within {deadline:?}", C::NAME),
+            ))
         });
         let word = match &outcome {
             Ok(_) => "ok",

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::{Context, Fault, FaultKind};
 use serde_json::value::RawValue;
+use tracing::Instrument;
 
 use crate::contract::Call;
 use crate::wire::Request;
@@ -17,7 +18,8 @@ use crate::wire::Request;
 /// An encoded reply, or the fault that is the reply.
 pub(crate) type Outcome = Result<Box<RawValue>, Fault>;
 
-type Handler = Box<dyn Fn(Context, &RawValue) -> serde_json::Result<BoxFuture<'static, Outcome>> + Send + Sync>;
+type Handler =
+    Box<dyn Fn(Context, &RawValue) -> serde_json::Result<BoxFuture<'static, Outcome>> + Send + Sync>;
 
 /// The handlers of a server, one for each call.
 #[derive(Default)]
@@ -55,8 +57,9 @@ impl Service {
             let f = f.clone();
             Ok(Box::pin(async move {
                 let reply = f(context, call).await?;
-                serde_json::value::to_raw_value(&reply)
-                    .map_err(|error| Fault::internal(format!("the answer to '{}' cannot be encoded: {error}", C::NAME)))
+                serde_json::value::to_raw_value(&reply).map_err(|error| {
+                    Fault::internal(format!("the answer to '{}' cannot be encoded: {error}", C::NAME))
+                })
             }))
         });
         assert!(self.handlers.insert(C::NAME, handler).is_none(), "two handlers for call '{}'", C::NAME);
@@ -67,14 +70,16 @@ impl Service {
     pub(crate) async fn answer(&self, bytes: &[u8]) -> Result<Outcome, serde_json::Error> {
         let request: Request<'_> = serde_json::from_slice(bytes)?;
         let Some(handler) = self.handlers.get(request.call.as_ref()) else {
-            let message = format!("call '{}' is not known here; check the versions of both sides", request.call);
+            let message =
+                format!("call '{}' is not known here; check the versions of both sides", request.call);
             return Ok(Err(Fault::new(FaultKind::Unsupported, message)));
         };
         let call = request.call.clone().into_owned();
-        let request_id = request.context.request_id.clone();
-        let work = handler(request.context, request.body)?;
+        let Context { request_id, trace_parent } = &request.context;
+        let span = tracing::info_span!("call", name = call, request_id, trace_parent);
+        let work = handler(request.context, request.body)?.instrument(span.clone());
         Ok(AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
-            tracing::error!(call, request_id, "a handler panicked");
+            tracing::error!(parent: &span, "a handler panicked");
             metrics::counter!("skep_rpc_handler_panics_total").increment(1);
             Err(Fault::internal(format!("the handler of '{call}' failed; its log tells why")))
         }))

@@ -117,11 +117,11 @@ impl Desk {
         gate::opened(&self.gate).await;
         let copies = self.end(&delivery);
         for delivery in std::iter::once(delivery).chain(copies) {
-            if let (Some(to), Some(id)) = (&delivery.reply_to, delivery.id) {
-                if let Err(fault) = self.link.reply(to, id, reply.clone()).await {
-                    metrics::counter!("skep_rpc_replies_lost_total").increment(1);
-                    tracing::debug!(%fault, "a reply was not sent");
-                }
+            if let (Some(to), Some(id)) = (&delivery.reply_to, delivery.id)
+                && let Err(fault) = self.link.reply(to, id, reply.clone()).await
+            {
+                metrics::counter!("skep_rpc_replies_lost_total").increment(1);
+                tracing::debug!(%fault, "a reply was not sent");
             }
             delivery.ack().await;
         }
@@ -149,7 +149,9 @@ impl Desk {
     async fn unreadable(&self, delivery: &Delivery, error: &serde_json::Error) -> crate::service::Outcome {
         metrics::counter!("skep_rpc_unreadable_total").increment(1);
         tracing::error!(%error, bytes = delivery.body.len(), "a request cannot be read");
-        if self.parks && let Err(fault) = self.link.park(delivery.body.clone()).await {
+        if self.parks
+            && let Err(fault) = self.link.park(delivery.body.clone()).await
+        {
             tracing::error!(%fault, "an unreadable request could not be parked");
         }
         Err(Fault::invalid(format!("the request cannot be read: {error}; check the versions of both sides")))

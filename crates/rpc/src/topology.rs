@@ -71,10 +71,9 @@ pub(crate) fn inbox(at: Address) -> Queue {
             parks: true,
             ..Queue::classic(inbox_name(at), 10_000, Overflow::RejectPublish)
         },
-        Address::Host(_) => Queue {
-            expires: Some(UNUSED),
-            ..Queue::classic(inbox_name(at), 256, Overflow::RejectPublish)
-        },
+        Address::Host(_) => {
+            Queue { expires: Some(UNUSED), ..Queue::classic(inbox_name(at), 256, Overflow::RejectPublish) }
+        }
     }
 }
 

@@ -63,7 +63,10 @@ pub(crate) fn reply(outcome: &Result<Box<RawValue>, Fault>) -> Vec<u8> {
 /// Decodes a reply; a fault in it is the call's fault.
 pub(crate) fn outcome<C: Call>(bytes: &[u8]) -> Result<C::Reply, Fault> {
     let unreadable = |error: serde_json::Error| {
-        Fault::internal(format!("the answer to '{}' cannot be read: {error}; check the versions of both sides", C::NAME))
+        Fault::internal(format!(
+            "the answer to '{}' cannot be read: {error}; check the versions of both sides",
+            C::NAME
+        ))
     };
     let reply: ReplyIn<'_> = serde_json::from_slice(bytes).map_err(unreadable)?;
     match reply.fault {
@@ -79,7 +82,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_ignored() {
-        let text = br#"{"new":1,"call":"console-tail","context":{"request_id":"req-1","x":2},"body":{"y":3}}"#;
+        let text =
+            br#"{"new":1,"call":"console-tail","context":{"request_id":"req-1","x":2},"body":{"y":3}}"#;
         let request: Request<'_> = serde_json::from_slice(text).unwrap();
         assert_eq!((request.call.as_ref(), request.context.request_id.as_str()), ("console-tail", "req-1"));
         let reply = outcome::<ConsoleTail>(br#"{"new":1,"ok":{"text":"a","z":4}}"#);

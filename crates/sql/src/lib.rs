@@ -30,3 +30,11 @@ pub use tx::{Rec, Tx};
 
 /// What a closure given to [`Db::write`] or [`Db::read`] returns.
 pub type Work<'t, T> = futures::future::BoxFuture<'t, Result<T, Error>>;
+
+/// Gives a closure that is kept in a variable the type that [`Db::write`] and [`Db::read`] ask for.
+pub fn work<D, T, F>(closure: F) -> F
+where
+    F: for<'t> Fn(&'t mut Tx<D>) -> Work<'t, T> + Send + Sync + 'static,
+{
+    closure
+}

@@ -3,31 +3,82 @@
 //! Used by the facades in `api`, by `--direct` commands and by tests. Each verb that changes something
 //! commits its whole promise in one transaction before it answers, and then rings.
 
+mod act;
+mod boot;
+mod catalog;
+mod cells;
+mod delete;
+mod list;
+mod observed;
+mod show;
 mod types;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_db::quotas::Limits;
+use model::image::ImageRef;
+use model::{Env, Fault, FaultKind, Flavor, InstanceId};
+use moka::sync::Cache;
+use router::{Locations, Router};
+use rpc::Bus;
 
 pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Page, Query, Seen};
 
-use model::instance::Action;
-use model::{Caller, Context, Fault, Flavor, InstanceId};
+/// How the verbs behave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long an instance may take to be ACTIVE before it is in ERROR.
+    pub build_deadline: Duration,
+    /// Limits of projects that have none of their own.
+    pub quota: Limits,
+    /// Images that are shown to everybody.
+    pub images: Vec<ImageRef>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            build_deadline: Duration::from_secs(600),
+            quota: api_db::quotas::UNLIMITED,
+            images: Vec::new(),
+        }
+    }
+}
+
+struct Inner {
+    settings: Settings,
+    env: Env,
+    db: api_db::Db,
+    router: Router,
+    bus: Option<Bus>,
+    locations: Locations,
+    flavors: Cache<String, Flavor>,
+}
 
 /// The verbs of one cloud. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Verbs {}
-
-#[expect(missing_docs, clippy::unused_async, reason = "signatures first")]
-impl Verbs {
-    /// Accepts instances: once this returns, each will end ACTIVE or in ERROR, whatever dies.
-    pub async fn boot(&self, _: &Caller, _: &Context, _: Boot) -> Result<Vec<Instance>, Fault> { Err(Fault::internal("")) }
-    pub async fn show(&self, _: &Caller, _: InstanceId) -> Result<Seen, Fault> { Err(Fault::internal("")) }
-    pub async fn list(&self, _: &Caller, _: &Query) -> Result<Page, Fault> { Err(Fault::internal("")) }
-    pub async fn delete(&self, _: &Caller, _: &Context, _: InstanceId) -> Result<(), Fault> { Err(Fault::internal("")) }
-    pub async fn act(&self, _: &Caller, _: &Context, _: InstanceId, _: Action) -> Result<(), Fault> { Err(Fault::internal("")) }
-    pub async fn console(&self, _: &Caller, _: &Context, _: InstanceId, _lines: Option<u32>) -> Result<String, Fault> { Err(Fault::internal("")) }
-    pub async fn flavors(&self) -> Result<Vec<Flavor>, Fault> { Err(Fault::internal("")) }
-    pub async fn flavor(&self, _id: &str) -> Result<Flavor, Fault> { Err(Fault::internal("")) }
-    pub async fn images(&self, _: &Caller) -> Result<Vec<Image>, Fault> { Err(Fault::internal("")) }
-    pub async fn image(&self, _: &Caller, _id_or_reference: &str) -> Result<Image, Fault> { Err(Fault::internal("")) }
-    pub async fn cells(&self, _: &Caller) -> Result<Vec<CellStatus>, Fault> { Err(Fault::internal("")) }
-    pub async fn ready(&self) -> Result<(), Fault> { Err(Fault::internal("")) }
+#[derive(Clone)]
+pub struct Verbs {
+    inner: Arc<Inner>,
 }
-use model::Instance;
+
+impl std::fmt::Debug for Verbs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verbs").field("router", &self.inner.router).finish_non_exhaustive()
+    }
+}
+
+impl Verbs {
+    /// Verbs over the API database and the cells behind `router`. `bus` is the API level's own; without it
+    /// superconductors find new work by looking.
+    pub fn new(settings: Settings, env: Env, db: api_db::Db, router: Router, bus: Option<Bus>) -> Self {
+        let flavors = Cache::builder().max_capacity(1_000).time_to_live(Duration::from_secs(2)).build();
+        let locations = Locations::default();
+        Self { inner: Arc::new(Inner { settings, env, db, router, bus, locations, flavors }) }
+    }
+}
+
+/// Nova's text for an instance that does not exist or is not the caller's.
+fn no_such_instance(id: InstanceId) -> Fault {
+    Fault::new(FaultKind::NotFound, format!("Instance {id} could not be found."))
+}

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::image::ImageRef;
-use model::{CellId, CellState, ContainerSpec, HostId, Instance, InstanceId, RequestSpec, Resources, Timestamp};
+use model::{
+    CellId, CellState, ContainerSpec, HostId, Instance, InstanceId, RequestSpec, Resources, Timestamp,
+};
 
 /// What a caller asks for when booting.
 #[derive(Clone, Debug)]

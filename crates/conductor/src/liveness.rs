@@ -1,0 +1,63 @@
+//! Liveness: hosts whose beat stands still get nothing new, and what was not built in time says so.
+//!
+//! Silence proves nothing about containers: what such a host runs is left as it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_db::{hosts, instances};
+use model::HostId;
+use rpc::Bell;
+use sql::{Error, Work};
+use tokio_util::sync::CancellationToken;
+
+use crate::Conductor;
+
+/// Watches until the token is cancelled.
+pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) {
+    // Each host's beat, and when it was first seen, by our own monotonic clock.
+    let mut seen: HashMap<HostId, (i64, Duration)> = HashMap::new();
+    let period = Duration::from_secs(5);
+    while shutdown.run_until_cancelled(tokio::time::sleep(conductor.env.jitter(period / 2))).await.is_some() {
+        if let Err(error) = look(&conductor, &mut seen).await {
+            tracing::debug!(%error, "liveness could not be looked at");
+        }
+    }
+}
+
+async fn look(conductor: &Conductor, seen: &mut HashMap<HostId, (i64, Duration)>) -> Result<(), Error> {
+    let now = conductor.env.now();
+    let expired = conductor
+        .db
+        .write(move |tx| -> Work<'_, u64> { Box::pin(async move { instances::expire(tx, now).await }) })
+        .await?;
+    if expired > 0 {
+        tracing::warn!(expired, "instances were not built in time");
+        conductor.bus.ring(Bell::Up);
+    }
+    let beats = conductor
+        .db
+        .read(|tx| -> Work<'_, Vec<(HostId, i64, bool)>> { Box::pin(async move { hosts::beats(tx).await }) })
+        .await?;
+    let now = conductor.env.monotonic();
+    seen.retain(|host, _| beats.iter().any(|(id, ..)| id == host));
+    for (host, beat, silent) in beats {
+        let entry = seen.entry(host).or_insert((beat, now));
+        if entry.0 != beat {
+            *entry = (beat, now);
+        } else if !silent && now.saturating_sub(entry.1) >= conductor.settings.silence {
+            let marked = conductor
+                .db
+                .write(move |tx| -> Work<'_, bool> {
+                    Box::pin(async move { hosts::mark_silent(tx, host, beat).await })
+                })
+                .await?;
+            if marked {
+                tracing::warn!(host.id = %host, "host is silent: it gets nothing new");
+                conductor.changed.notify_one();
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Placing: unplaced instances get hosts, or the cell says why it cannot take them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_db::claims::{self, Claim, Claimed, Waiting};
+use cell_db::{Tx, hosts};
+use model::spec::Protocol;
+use model::{Fault, FaultKind, HostId, InstanceId, Timestamp};
+use rpc::{Bell, Ringing};
+use scheduler::hosts::Snapshot;
+use sql::{Error, Work};
+use tokio_util::sync::CancellationToken;
+
+use crate::Conductor;
+
+/// Bounds of the hash buckets that rows are scattered over.
+const BUCKETS: u64 = 1_024;
+
+/// What one batch came to.
+#[derive(Default)]
+struct Batch {
+    seen: usize,
+    claimed: Claimed,
+    refused: Vec<InstanceId>,
+}
+
+/// Places whenever the bell rings, something inside asks for it, or a second has passed.
+pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = bell.rung() => {}
+            () = conductor.place.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        while !shutdown.is_cancelled() {
+            match batch(&conductor).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "placing failed; it will be tried again");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Places one batch. True if there may be more to do at once.
+async fn batch(conductor: &Arc<Conductor>) -> Result<bool, Error> {
+    let (limit, now) = (conductor.settings.batch, conductor.env.now());
+    let from = conductor.env.below(BUCKETS) as i64;
+    let done = conductor
+        .db
+        .write(move |tx| -> Work<'_, Batch> { Box::pin(async move { place(tx, from, limit, now).await }) })
+        .await?;
+    let hosts: BTreeSet<HostId> = done.claimed.won.iter().map(|(_, host)| *host).collect();
+    for host in hosts {
+        conductor.bus.ring(Bell::Host(host));
+    }
+    if !done.refused.is_empty() {
+        conductor.bus.ring(Bell::Up);
+    }
+    if done.seen > 0 {
+        conductor.changed.notify_one();
+        metrics::counter!("skep_placed_total").increment(done.claimed.won.len() as u64);
+        metrics::counter!("skep_claims_lost_total").increment(done.claimed.lost.len() as u64);
+        metrics::counter!("skep_refused_total").increment(done.refused.len() as u64);
+    }
+    let progress = !done.claimed.won.is_empty() || !done.refused.is_empty();
+    Ok(progress && (done.seen as i64 == limit || !done.claimed.lost.is_empty()))
+}
+
+/// Reads, plans and claims in one transaction: planning awaits nothing, and every claim is conditional.
+async fn place(tx: &mut Tx, from: i64, limit: i64, now: Timestamp) -> Result<Batch, Error> {
+    let waiting = claims::waiting(tx, from, limit).await?;
+    if waiting.is_empty() {
+        return Ok(Batch::default());
+    }
+    let seen = waiting.len();
+    let all = hosts::all(tx).await?;
+    let mut ports = BTreeSet::new();
+    if waiting.iter().any(|w| w.spec.container.ports.iter().any(|port| port.host != 0)) {
+        for (engine, protocol, port) in claims::taken_ports(tx).await? {
+            let protocol = if protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
+            ports.insert((engine, protocol, u16::try_from(port).unwrap_or_default()));
+        }
+    }
+    let (chosen, refusals) = plan(Snapshot::new(all, ports), waiting, now);
+    let claimed = claims::claim(tx, &chosen, now).await?;
+    let refused = claims::refuse(tx, &refusals, now).await?;
+    Ok(Batch { seen, claimed, refused })
+}
+
+/// Chooses a host for each, or the words of the refusal. Pure.
+fn plan(
+    mut snapshot: Snapshot,
+    waiting: Vec<Waiting>,
+    now: Timestamp,
+) -> (Vec<Claim>, Vec<(Waiting, Fault)>) {
+    let (mut chosen, mut refused) = (Vec::new(), Vec::new());
+    for instance in waiting {
+        if now > instance.spec.deadline {
+            refused.push((instance, Fault::new(FaultKind::Timeout, "no host was found in time")));
+            continue;
+        }
+        match snapshot.select_destinations(&instance.spec, &instance.avoid) {
+            Ok(selection) => {
+                snapshot.update_resource_stats(selection.host, &instance.spec);
+                chosen.push(Claim { instance, host: selection.host, engine: selection.engine });
+            }
+            Err(why) => {
+                // What an engine said is worth more to the user than that no other host is left.
+                let fault = instance.fault.clone().unwrap_or_else(|| {
+                    Fault::new(FaultKind::NoValidHost, format!("No valid host was found: {why}"))
+                });
+                refused.push((instance, fault));
+            }
+        }
+    }
+    (chosen, refused)
+}

@@ -1,0 +1,210 @@
+//! The live registry of cells.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use api_db::cells;
+use model::drill::{Drill, Gate};
+use model::{Cell, CellId, Env, Fault};
+use rpc::Connector;
+use sql::{Db, Error, Work};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::breaker::Breaker;
+use crate::handle::CellHandle;
+
+/// How cells are reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Connections to each cell's database.
+    pub connections: u32,
+    /// Longest that one call to a cell may take.
+    pub deadline: Duration,
+    /// Calls to one cell at a time; more wait.
+    pub bulkhead: usize,
+    /// How often the mappings are read again.
+    pub refresh: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connections: 8,
+            deadline: Duration::from_secs(2),
+            bulkhead: 64,
+            refresh: Duration::from_millis(500),
+        }
+    }
+}
+
+struct Inner {
+    settings: Settings,
+    env: Env,
+    db: api_db::Db,
+    connector: Connector,
+    cells: RwLock<HashMap<CellId, Arc<CellHandle>>>,
+    gates: Mutex<HashMap<String, Gate>>,
+}
+
+/// The router. Cheap to clone.
+#[derive(Clone)]
+pub struct Router {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.cells().iter().map(|handle| handle.cell.name.clone())).finish()
+    }
+}
+
+impl Router {
+    /// A router over the mappings in `db`. Reads them once if the database answers, and then until the
+    /// token is cancelled.
+    pub async fn start(
+        settings: Settings,
+        env: Env,
+        db: api_db::Db,
+        connector: Connector,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (cells, gates) = (RwLock::default(), Mutex::default());
+        let router = Self { inner: Arc::new(Inner { settings, env, db, connector, cells, gates }) };
+        if let Err(error) = router.refresh().await {
+            tracing::warn!(%error, "cell mappings cannot be read yet");
+        }
+        let looping = router.clone();
+        tokio::spawn(async move {
+            let period = || looping.inner.env.jitter(settings.refresh * 2 / 3);
+            while shutdown.run_until_cancelled(tokio::time::sleep(period())).await.is_some() {
+                if let Err(error) = looping.refresh().await {
+                    tracing::debug!(%error, "cell mappings could not be read");
+                }
+            }
+        });
+        router
+    }
+
+    /// Reads the mappings again now.
+    ///
+    /// # Errors
+    /// If the API database does not answer; the cells known so far stay.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let db: &Db<api_db::Api> = &self.inner.db;
+        let mappings =
+            db.read(|tx| -> Work<'_, Vec<Cell>> { Box::pin(async move { cells::all(tx).await }) }).await?;
+        let known = self.snapshot();
+        let mut next = HashMap::new();
+        let mut left = Vec::new();
+        for cell in mappings {
+            match known.get(&cell.id) {
+                Some(handle) if handle.cell == cell => drop(next.insert(cell.id, handle.clone())),
+                Some(handle) if same_urls(&handle.cell, &cell) => {
+                    // Only its state or name changed: connections, breaker and calls under way go on.
+                    next.insert(cell.id, Arc::new(self.renamed(handle, cell)));
+                }
+                other => {
+                    left.extend(other.cloned());
+                    match self.open(cell) {
+                        Ok(handle) => drop(next.insert(handle.cell.id, Arc::new(handle))),
+                        Err((cell, fault)) => {
+                            tracing::error!(cell.name = cell.name, cause = %fault, "cell cannot be opened");
+                        }
+                    }
+                }
+            }
+        }
+        left.extend(known.iter().filter(|(id, _)| !next.contains_key(id)).map(|(_, handle)| handle.clone()));
+        *self.inner.cells.write().unwrap_or_else(PoisonError::into_inner) = next;
+        for handle in left {
+            tracing::info!(cell.name = handle.cell.name, version = handle.cell.version, "cell mapping left");
+            tokio::spawn(async move {
+                // What is under way ends by its own deadline.
+                tokio::time::sleep(handle.deadline).await;
+                handle.db.close().await;
+                if let Some(bus) = &handle.bus {
+                    bus.close().await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn open(&self, cell: Cell) -> Result<CellHandle, (Cell, Fault)> {
+        let Settings { connections, deadline, bulkhead, .. } = self.inner.settings;
+        let gate = self.gate(&cell.name);
+        let settings =
+            sql::Settings { url: cell.database_url.clone(), connections, deadline, gate: gate.clone() };
+        let db = match cell_db::Db::open(&settings) {
+            Ok(db) => db,
+            Err(error) => return Err((cell, error.into())),
+        };
+        let bus = match cell.is_cell0() {
+            true => None,
+            false => match self.inner.connector.connect(&cell.transport_url, gate) {
+                Ok(bus) => Some(bus),
+                Err(fault) => return Err((cell, fault)),
+            },
+        };
+        tracing::info!(cell.name = cell.name, version = cell.version, "cell mapping opened");
+        let (env, breaker, bulkhead) = (self.inner.env.clone(), Breaker::default(), Semaphore::new(bulkhead));
+        Ok(CellHandle { cell, db, bus, env, breaker, bulkhead, deadline })
+    }
+
+    fn renamed(&self, handle: &CellHandle, cell: Cell) -> CellHandle {
+        CellHandle {
+            cell,
+            db: handle.db.clone(),
+            bus: handle.bus.clone(),
+            env: handle.env.clone(),
+            breaker: Breaker::default(),
+            bulkhead: Semaphore::new(self.inner.settings.bulkhead),
+            deadline: handle.deadline,
+        }
+    }
+
+    fn snapshot(&self) -> HashMap<CellId, Arc<CellHandle>> {
+        self.inner.cells.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn gate(&self, name: &str) -> Gate {
+        self.inner
+            .gates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(name.to_owned())
+            .or_default()
+            .clone()
+    }
+
+    /// All cells, cell0 included, by name.
+    pub fn cells(&self) -> Vec<Arc<CellHandle>> {
+        let mut cells: Vec<_> = self.snapshot().into_values().collect();
+        cells.sort_by(|a, b| a.cell.name.cmp(&b.cell.name));
+        cells
+    }
+
+    /// One cell.
+    ///
+    /// # Errors
+    /// A cell that this process does not know (yet).
+    pub fn cell(&self, id: CellId) -> Result<Arc<CellHandle>, Fault> {
+        let cells = self.inner.cells.read().unwrap_or_else(PoisonError::into_inner);
+        cells.get(&id).cloned().ok_or_else(|| Fault::unavailable("the instance's cell is not known here"))
+    }
+
+    /// Makes a cell dark for this process, or ends the drill. False if there is no cell of that name.
+    pub fn drill(&self, name: &str, drill: Drill) -> bool {
+        let known = self.cells().iter().any(|handle| handle.cell.name == name);
+        if known {
+            self.gate(name).set(drill);
+        }
+        known
+    }
+}
+
+fn same_urls(a: &Cell, b: &Cell) -> bool {
+    a.database_url == b.database_url && a.transport_url == b.transport_url
+}

@@ -1,0 +1,205 @@
+//! One pair of connections and its channels, from being made to being lost.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::uri::AMQPUri;
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, Consumer, Event, ExchangeKind,
+    PublisherConfirm,
+};
+use uuid::Uuid;
+
+use super::within;
+use crate::pending::Pending;
+use crate::topology::{Kind, Overflow, Queue, UP};
+
+/// Direct reply-to: <https://www.rabbitmq.com/docs/direct-reply-to>. A server-named reply queue would do
+/// too, but costs a declaration for each connection.
+const REPLIES: &str = "amq.rabbitmq.reply-to";
+/// How often a session's state is looked at, beside the events that tell of most losses at once.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Two connections and the channels that all calls share.
+pub(super) struct Session {
+    publish: Connection,
+    consume: Connection,
+    /// Requests, confirmed; replies come in on it.
+    calls: Channel,
+    /// Replies and rings, not confirmed.
+    casts: Channel,
+}
+
+impl Session {
+    /// Connects, and starts to receive replies.
+    pub(super) async fn open(uri: &AMQPUri) -> Result<(Self, Consumer), String> {
+        // Asked first, because lapin gives each attempt a thread that cannot be called back while the
+        // network swallows it.
+        within(async {
+            let address = (uri.authority.host.as_str(), uri.authority.port);
+            tokio::net::TcpStream::connect(address).await.map(drop).map_err(lapin::Error::from)
+        })
+        .await?;
+        let connect = |part: &str| {
+            let properties =
+                ConnectionProperties::default().with_connection_name(format!("skep {part}").into());
+            within(Connection::connect_uri(uri.clone(), properties))
+        };
+        let (publish, consume) = futures::try_join!(connect("publish"), connect("consume"))?;
+        let calls = within(publish.create_channel()).await?;
+        within(calls.confirm_select(ConfirmSelectOptions::default())).await?;
+        let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let replies =
+            within(calls.basic_consume(REPLIES.into(), "replies".into(), no_ack, FieldTable::default()))
+                .await?;
+        let casts = within(publish.create_channel()).await?;
+        declare_up(&casts).await?;
+        Ok((Self { publish, consume, calls, casts }, replies))
+    }
+
+    fn is_up(&self) -> bool {
+        self.publish.status().connected()
+            && self.consume.status().connected()
+            && self.calls.status().connected()
+            && self.casts.status().connected()
+    }
+
+    /// Hands replies to the calls that wait for them; returns why when the session is lost.
+    pub(super) async fn run(&self, mut replies: Consumer, pending: &Pending) -> String {
+        let mut publish = self.publish.events_listener().fuse();
+        let mut consume = self.consume.events_listener().fuse();
+        let mut why = String::from("the connection was lost");
+        loop {
+            tokio::select! {
+                reply = replies.next() => match reply {
+                    Some(Ok(reply)) => {
+                        let id = reply.properties.correlation_id().as_ref();
+                        if let Some(id) = id.and_then(|id| Uuid::parse_str(id.as_str()).ok()) {
+                            pending.settle(id, Ok(reply.data.into()));
+                        }
+                        continue;
+                    }
+                    Some(Err(error)) => return error.to_string(),
+                    None => return "the broker ended the reply consumer".into(),
+                },
+                event = publish.select_next_some() => if let Event::Error(error) = event { why = error.to_string() },
+                event = consume.select_next_some() => if let Event::Error(error) = event { why = error.to_string() },
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            // An error may concern one listener's channel only, which its inbox mends.
+            if !self.is_up() {
+                return why;
+            }
+        }
+    }
+
+    /// A new channel for a consumer.
+    pub(super) async fn channel(&self) -> Result<Channel, String> {
+        within(self.consume.create_channel()).await
+    }
+
+    /// Whether the broker takes no messages for now (memory or disk alarm).
+    pub(super) fn is_blocked(&self) -> bool {
+        self.publish.status().blocked()
+    }
+
+    /// Publishes a request that may lie in its queue for `ttl`.
+    pub(super) async fn request(
+        &self,
+        queue: &str,
+        id: Uuid,
+        body: &[u8],
+        ttl: Duration,
+    ) -> Result<PublisherConfirm, String> {
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let id = ShortString::from(id.to_string());
+        let properties = BasicProperties::default()
+            .with_reply_to(REPLIES.into())
+            .with_message_id(id.clone())
+            .with_correlation_id(id)
+            .with_expiration(ttl.as_millis().max(1).to_string().into());
+        within(self.calls.basic_publish("".into(), queue.into(), options, body, properties)).await
+    }
+
+    /// Publishes a persistent copy of something, confirmed.
+    pub(super) async fn keep(&self, queue: &str, body: &[u8]) -> Result<(), String> {
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let publish = self.calls.basic_publish(
+            "".into(),
+            queue.into(),
+            BasicPublishOptions::default(),
+            body,
+            properties,
+        );
+        within(within(publish).await?).await.map(drop)
+    }
+
+    /// Publishes without confirmation: a ring, or a reply to message `id`.
+    pub(super) async fn cast(
+        &self,
+        exchange: &str,
+        key: &str,
+        id: Option<Uuid>,
+        body: &[u8],
+    ) -> Result<(), String> {
+        let mut properties = BasicProperties::default();
+        if let Some(id) = id {
+            properties = properties.with_correlation_id(id.to_string().into());
+        }
+        let options = BasicPublishOptions::default();
+        within(self.casts.basic_publish(exchange.into(), key.into(), options, body, properties))
+            .await
+            .map(drop)
+    }
+
+    /// Closes both connections; the broker takes back what is not acknowledged.
+    pub(super) async fn close(&self) {
+        let (publish, consume) = (self.publish.close(200, "OK".into()), self.consume.close(200, "OK".into()));
+        let _ = futures::join!(within(publish), within(consume));
+    }
+}
+
+async fn declare_up(channel: &Channel) -> Result<(), String> {
+    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    within(channel.exchange_declare(UP.into(), ExchangeKind::Fanout, options, FieldTable::default())).await
+}
+
+/// Declares a queue, durable, with its limits and its binding. Fails if it exists with other limits.
+pub(super) async fn declare(channel: &Channel, queue: &Queue) -> Result<(), String> {
+    let kind = match queue.kind {
+        Kind::Quorum { .. } => "quorum",
+        Kind::Classic => "classic",
+    };
+    let overflow = match queue.overflow {
+        Overflow::RejectPublish => "reject-publish",
+        Overflow::DropHead => "drop-head",
+    };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString(overflow.into()));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(queue.max_length.into()));
+    if let Kind::Quorum { delivery_limit } = queue.kind {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(delivery_limit.into()));
+    }
+    if let Some(expires) = queue.expires {
+        arguments.insert("x-expires".into(), AMQPValue::LongLongInt(expires.as_millis() as i64));
+    }
+    let name = || ShortString::from(queue.name.as_str());
+    within(channel.queue_declare(name(), QueueDeclareOptions::durable(), arguments)).await?;
+    if let Some(exchange) = queue.exchange {
+        let bind = channel.queue_bind(
+            name(),
+            exchange.into(),
+            "".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        within(bind).await?;
+    }
+    Ok(())
+}

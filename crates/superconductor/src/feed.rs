@@ -1,0 +1,73 @@
+//! Feeding the index from a cell's dirty set: read a batch joined to the rows as they are, apply what is
+//! newer, forget what was applied. Repeats are harmless, order is irrelevant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_db::index::{self, Heard};
+use cell_db::dirty::{self, Changed};
+use model::InstanceId;
+use router::CellHandle;
+use sql::{Error, Work};
+
+use crate::Superconductor;
+
+/// Shortest time between two rounds in one cell.
+pub(crate) const PERIOD: Duration = Duration::from_millis(250);
+
+/// Most changes applied at a time.
+const BATCH: i64 = 256;
+
+/// Applies what has changed in a cell; what fails is tried again in the next round.
+pub(crate) async fn feed(shared: &Superconductor, handle: &CellHandle) {
+    loop {
+        match round(shared, handle).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::debug!(cell.name = handle.cell.name, %error, "the index cannot be fed");
+                return;
+            }
+        }
+    }
+}
+
+async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Error> {
+    let changed = handle
+        .read(|tx| -> Work<'_, Vec<Changed>> { Box::pin(async move { dirty::read(tx, BATCH).await }) })
+        .await?;
+    let lag = changed.first().map_or(Duration::ZERO, |oldest| shared.env.now().since(oldest.since));
+    metrics::gauge!("skep_index_lag_seconds", "cell" => handle.cell.name.clone()).set(lag.as_secs_f64());
+    if changed.is_empty() {
+        return Ok(false);
+    }
+    let more = changed.len() as i64 == BATCH;
+    let applied: Arc<Vec<(InstanceId, i64)>> = Arc::new(changed.iter().map(|c| (c.id, c.version)).collect());
+    let heard: Arc<Vec<Heard>> = Arc::new(
+        changed
+            .into_iter()
+            .map(|c| Heard {
+                id: c.id,
+                epoch: c.epoch,
+                version: c.version,
+                status: c.status.to_owned(),
+                host: c.host,
+                updated: c.updated,
+            })
+            .collect(),
+    );
+    shared
+        .db
+        .write(move |tx| -> Work<'_, u64> {
+            let heard = heard.clone();
+            Box::pin(async move { index::apply(tx, heard.to_vec()).await })
+        })
+        .await?;
+    handle
+        .write(move |tx| -> Work<'_, ()> {
+            let applied = applied.clone();
+            Box::pin(async move { dirty::forget(tx, &applied).await })
+        })
+        .await?;
+    Ok(more)
+}

@@ -1,0 +1,246 @@
+//! Leasing: tasks, their subjects' fencing counters and the bindings that follow, in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_db::mappings::{self, Bind, Mapping};
+use api_db::state::{self, BUILD, Build, DELETE, Refusal};
+use api_db::{Tx, cells};
+use model::{CellId, Env, Fault, FaultKind, InstanceId, TaskId, Timestamp, WorkerId};
+use rpc::Ringing;
+use scheduler::cells::{Candidate, Refused};
+use serde_json::Value;
+use sql::{Error, Work};
+use tasks::{Leased, store};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Job, Step, Superconductor, summaries, work};
+
+const KINDS: [&str; 4] = [BUILD, DELETE, "", ""];
+
+/// How many cells may fail a build by their engines before the user is told.
+const ENGINE_FAILURES: usize = 2;
+
+/// What a transaction needs to know.
+struct Terms {
+    worker: WorkerId,
+    candidates: Vec<Candidate>,
+    from: i64,
+    limit: i64,
+    cap: i64,
+    now: Timestamp,
+    later: Vec<Duration>,
+}
+
+/// Leases whenever the bell rings, something inside asks for it, or half a second has passed.
+pub(crate) async fn run(shared: Arc<Superconductor>, mut bell: Option<Ringing>, shutdown: CancellationToken) {
+    loop {
+        let rung = async {
+            match &mut bell {
+                Some(bell) => bell.rung().await,
+                None => futures::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = rung => {}
+            () = shared.look.notified() => {}
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+        }
+        while !shutdown.is_cancelled() && shared.room() > 0 {
+            match round(&shared).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "leasing failed; it will be tried again");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Leases one batch and sends it on its way. True if there may be more.
+async fn round(shared: &Arc<Superconductor>) -> Result<bool, Error> {
+    let env: &Env = &shared.env;
+    let limit = shared.settings.batch.min(shared.room() as i64);
+    let terms = Arc::new(Terms {
+        worker: shared.worker(),
+        candidates: shared.summaries.candidates(&shared.router, shared.settings.cell_cap),
+        from: env.below(store::BUCKETS) as i64,
+        limit,
+        cap: shared.settings.cell_cap,
+        now: env.now(),
+        later: (0..10).map(|attempt| store::backoff(env, attempt)).collect(),
+    });
+    let leased = shared
+        .db
+        .write(move |tx| -> Work<'_, (usize, Vec<Job>)> {
+            let terms = terms.clone();
+            Box::pin(async move { lease(tx, &terms).await })
+        })
+        .await?;
+    let (count, jobs) = leased;
+    shared.hold(jobs.len());
+    work::dispatch(shared, jobs);
+    Ok(count as i64 == limit)
+}
+
+/// Leases tasks, bumps their subjects' counters and binds what has to be bound.
+async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
+    let leased = store::lease(tx, terms.worker, KINDS, terms.from, terms.limit, terms.now).await?;
+    if leased.is_empty() {
+        return Ok((0, Vec::new()));
+    }
+    let count = leased.len();
+    let ids: Vec<InstanceId> = leased.iter().map(|task| InstanceId(task.subject)).collect();
+    let mappings = mappings::lease(tx, &ids).await?;
+    let mut by_id: HashMap<InstanceId, Mapping> = mappings.into_iter().map(|m| (m.id, m)).collect();
+    let (mut jobs, mut picks): (Vec<Job>, Vec<Pick>) = (Vec::new(), Vec::new());
+    for task in leased {
+        let Some(mapping) = by_id.remove(&InstanceId(task.subject)) else {
+            store::park(tx, terms.worker, task.id, "the instance has no mapping").await?;
+            continue;
+        };
+        let step = match task.kind.as_str() {
+            DELETE => Step::Gone,
+            _ => match state::from_json(task.id, task.state.clone()) {
+                Ok(Build::Pick { refused }) => {
+                    picks.push(Pick { task, mapping, refused });
+                    continue;
+                }
+                Ok(Build::Bound { refused, .. }) => Step::Insert { refused },
+                Ok(Build::Bury { fault }) => Step::Bury(fault),
+                Err(error) => {
+                    // A state that this release cannot read is an operator's matter, not everybody's.
+                    tracing::error!(%error, "task is set aside");
+                    store::park(tx, terms.worker, task.id, &error.to_string()).await?;
+                    continue;
+                }
+            },
+        };
+        jobs.push(Job { task, mapping, step });
+    }
+    jobs.extend(bind(tx, terms, picks).await?);
+    Ok((count, jobs))
+}
+
+/// A build that needs a cell.
+struct Pick {
+    task: Leased,
+    mapping: Mapping,
+    refused: Vec<Refusal>,
+}
+
+/// Picks cells and binds to them, or to cell0; what has to wait is given back.
+async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, Error> {
+    if picks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut snapshot = summaries::snapshot(&terms.candidates, &cells::unsettled(tx).await?);
+    let mut wait: Vec<(TaskId, Timestamp, String)> = Vec::new();
+    let mut chosen: BTreeMap<CellId, Vec<(Pick, Step)>> = BTreeMap::new();
+    for pick in picks {
+        let verdict = match (give_up(&pick, terms.now), &pick.mapping.spec) {
+            (Some(fault), _) => Err(Ok(fault)),
+            (None, None) => Err(Ok(Fault::internal("its request spec is gone"))),
+            (None, Some(spec)) => {
+                let not: Vec<CellId> = pick.refused.iter().map(|refusal| refusal.cell).collect();
+                match snapshot.select_destinations(pick.mapping.id, spec, pick.mapping.created, &not) {
+                    Ok(cell) => Ok(cell),
+                    Err(Refused::Wait(why)) => Err(Err(why.to_string())),
+                    Err(Refused::Never(why)) => Err(Ok(no_valid_host(&pick.refused, &why.to_string()))),
+                }
+            }
+        };
+        match verdict {
+            Ok(cell) => {
+                snapshot.update_resource_stats(cell);
+                let step = Step::Insert { refused: pick.refused.clone() };
+                chosen.entry(cell).or_default().push((pick, step));
+            }
+            Err(Ok(fault)) => chosen.entry(CellId::ZERO).or_default().push((pick, Step::Bury(fault))),
+            Err(Err(why)) => {
+                let steps = terms.later.len() as i64 - 1;
+                let later =
+                    terms.later[pick.task.attempt.clamp(0, steps) as usize].min(Duration::from_secs(1));
+                wait.push((pick.task.id, terms.now.plus(later), why));
+            }
+        }
+    }
+    let mut jobs = Vec::new();
+    for (cell, mut picks) in chosen {
+        if cell != CellId::ZERO {
+            // The counter decides, not the snapshot: several superconductors may have read the same.
+            while !picks.is_empty() && !cells::reserve(tx, cell, picks.len() as i64, terms.cap).await? {
+                let half = picks.len() / 2;
+                for (pick, _) in picks.drain(half..) {
+                    let again = terms.now.plus(terms.later[0]);
+                    wait.push((pick.task.id, again, "the cell is at its cap of unsettled bindings".into()));
+                }
+            }
+        }
+        jobs.extend(bind_to(tx, terms.worker, cell, picks).await?);
+    }
+    store::release(tx, terms.worker, wait).await?;
+    Ok(jobs)
+}
+
+async fn bind_to(
+    tx: &mut Tx,
+    worker: WorkerId,
+    cell: CellId,
+    picks: Vec<(Pick, Step)>,
+) -> Result<Vec<Job>, Error> {
+    let bind = |pick: &Pick| Bind {
+        id: pick.mapping.id,
+        cell,
+        saga_token: pick.mapping.saga_token,
+        epoch: pick.mapping.epoch,
+    };
+    let binds: Vec<Bind> = picks.iter().map(|(pick, _)| bind(pick)).collect();
+    let bound: BTreeSet<InstanceId> = mappings::bind(tx, &binds).await?.into_iter().collect();
+    let lost = binds.len() - bound.len();
+    if lost > 0 && cell != CellId::ZERO {
+        cells::settle(tx, cell, lost as i64).await?;
+    }
+    let (mut states, mut jobs): (Vec<(TaskId, Value)>, Vec<Job>) = (Vec::new(), Vec::new());
+    for (pick, step) in picks {
+        let Pick { task, mut mapping, refused } = pick;
+        if !bound.contains(&mapping.id) {
+            continue;
+        }
+        mapping.cell = Some(cell);
+        mapping.epoch += 1;
+        let state = match &step {
+            Step::Bury(fault) => Build::Bury { fault: fault.clone() },
+            _ => Build::Bound { cell, refused },
+        };
+        states.push((task.id, state::to_json(&state)?));
+        jobs.push(Job { task, mapping, step });
+    }
+    tasks::store::advance(tx, worker, states).await?;
+    Ok(jobs)
+}
+
+/// Whether no further cell is asked, and what the user is told.
+fn give_up(pick: &Pick, now: Timestamp) -> Option<Fault> {
+    let failed = || pick.refused.iter().filter(|refusal| refusal.fault.kind == FaultKind::Engine);
+    if failed().count() >= ENGINE_FAILURES {
+        return failed().next_back().map(|refusal| refusal.fault.clone());
+    }
+    (now > pick.task.deadline).then(|| match pick.refused.last() {
+        Some(refusal) => refusal.fault.clone(),
+        None => Fault::new(FaultKind::Timeout, "no cell could take it in time"),
+    })
+}
+
+/// The whole explanation. What an engine said is worth more to the user than what cells have free.
+fn no_valid_host(refused: &[Refusal], why: &str) -> Fault {
+    if let Some(refusal) = refused.iter().rev().find(|refusal| refusal.fault.kind == FaultKind::Engine) {
+        return refusal.fault.clone();
+    }
+    let last = refused.last().map(|refusal| format!("; {}", refusal.fault.message)).unwrap_or_default();
+    Fault::new(FaultKind::NoValidHost, format!("No valid host was found: {why}{last}"))
+}

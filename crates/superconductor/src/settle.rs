@@ -1,0 +1,212 @@
+//! Following cells: outcomes of what was handed to them, their summaries, and what has changed there.
+//!
+//! A user sees an instance's state in its cell's row; what is settled here is bookkeeping, so it is
+//! batched and need not hurry.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use api_db::state::{self, Build, Refusal};
+use api_db::{Tx, cells};
+use cell_db::instances::{self, Standing};
+use model::instance::Stage;
+use model::{CellId, Fault, FaultKind, InstanceId, Summary, TaskId};
+use router::CellHandle;
+use rpc::Bell;
+use sql::{Error, Work};
+use tasks::store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Job, Step, Superconductor, feed, work};
+
+/// Shortest time between two looks at one cell.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// Most outcomes looked for at a time.
+const CHUNK: usize = 256;
+
+/// Follows every cell of the registry until the token is cancelled.
+pub(crate) async fn follow_cells(shared: Arc<Superconductor>, shutdown: CancellationToken) {
+    let mut followed: HashMap<CellId, (String, CancellationToken)> = HashMap::new();
+    loop {
+        let cells = shared.router.cells();
+        followed.retain(|id, (url, token)| {
+            let stays = cells.iter().any(|c| c.cell.id == *id && c.cell.transport_url == *url);
+            if !stays {
+                token.cancel();
+            }
+            stays
+        });
+        for handle in cells {
+            followed.entry(handle.cell.id).or_insert_with(|| {
+                let token = shutdown.child_token();
+                tokio::spawn(follow(shared.clone(), handle.cell.id, token.clone()));
+                (handle.cell.transport_url.clone(), token)
+            });
+        }
+        let wait = tokio::time::sleep(Duration::from_millis(250));
+        if shutdown.run_until_cancelled(wait).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationToken) {
+    let Ok(handle) = shared.router.cell(cell) else { return };
+    let mut bell = handle.bus.as_ref().map(|bus| bus.listen(Bell::Up, shared.worker()));
+    let wake = shared.notify(cell);
+    let mut fed = Duration::ZERO;
+    while !token.is_cancelled() {
+        if let Ok(handle) = shared.router.cell(cell) {
+            if let Err(error) = settle(&shared, &handle).await {
+                tracing::debug!(cell.name = handle.cell.name, %error, "outcomes cannot be read");
+            }
+            let now = shared.env.monotonic();
+            if now.saturating_sub(fed) >= feed::PERIOD {
+                fed = now;
+                summary(&shared, &handle).await;
+                feed::feed(&shared, &handle).await;
+            }
+        }
+        let rung = async {
+            match &mut bell {
+                Some(bell) => bell.rung().await,
+                None => futures::future::pending().await,
+            }
+        };
+        let wait = async {
+            tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                () = rung => {}
+                () = wake.notified() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        };
+        token.run_until_cancelled(wait).await;
+    }
+}
+
+async fn summary(shared: &Superconductor, handle: &CellHandle) {
+    if handle.cell.is_cell0() {
+        return;
+    }
+    let read = handle
+        .read(|tx| -> Work<'_, Option<Summary>> { Box::pin(async move { cell_db::summary::read(tx).await }) })
+        .await;
+    let summary = read.ok().flatten();
+    shared.summaries.put(handle.cell.id, summary);
+    shared.look.notify_one();
+}
+
+/// Reads the outcomes of what waits for this cell and does what follows.
+async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(), Error> {
+    let cell = handle.cell.id;
+    let jobs: Vec<Job> = {
+        let waiting = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get(&cell).map(|jobs| jobs.values().cloned().collect()).unwrap_or_default()
+    };
+    for chunk in jobs.chunks(CHUNK) {
+        let ids: Arc<Vec<InstanceId>> = Arc::new(chunk.iter().map(|job| job.mapping.id).collect());
+        let standings = handle
+            .read(move |tx| -> Work<'_, Vec<Standing>> {
+                let ids = ids.clone();
+                Box::pin(async move { instances::standing(tx, &ids).await })
+            })
+            .await?;
+        let standings: HashMap<InstanceId, Standing> = standings.into_iter().map(|s| (s.id, s)).collect();
+        let (mut built, mut refused, mut gone): (Vec<Job>, Vec<(Job, Fault)>, Vec<Job>) = Default::default();
+        for job in chunk {
+            let Some(standing) = standings.get(&job.mapping.id) else { continue };
+            match (&job.step, standing.stage) {
+                // Another epoch: the mapping has moved on, and so will our next write's counter.
+                _ if standing.epoch < job.mapping.epoch => {}
+                (Step::Gone, Stage::Tombstone) => gone.push(job.clone()),
+                (Step::Insert { .. }, Stage::Settled | Stage::Error) => built.push(job.clone()),
+                (Step::Insert { .. }, Stage::Tombstone) => {
+                    let said = standing.fault.clone();
+                    let fault =
+                        said.unwrap_or_else(|| Fault::new(FaultKind::NoValidHost, "the cell refused"));
+                    refused.push((job.clone(), fault));
+                }
+                _ => {}
+            }
+        }
+        if !built.is_empty() {
+            finish(shared, cell, &built).await?;
+            leave(shared, cell, &built);
+        }
+        if !refused.is_empty() {
+            let jobs: Vec<Job> = refused.iter().map(|(job, _)| job.clone()).collect();
+            retarget(shared, cell, refused).await?;
+            leave(shared, cell, &jobs);
+            shared.look.notify_one();
+        }
+        if !gone.is_empty() {
+            work::close(shared, &gone).await.map_err(Error::Fault)?;
+            leave(shared, cell, &gone);
+        }
+    }
+    Ok(())
+}
+
+/// Takes jobs out of those that wait.
+fn leave(shared: &Superconductor, cell: CellId, jobs: &[Job]) {
+    let mut left = 0;
+    if let Some(here) = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&cell) {
+        for job in jobs {
+            // A newer task on the same instance may wait here by now.
+            if here.get(&job.mapping.id).is_some_and(|held| held.task.id == job.task.id) {
+                here.remove(&job.mapping.id);
+                left += 1;
+            }
+        }
+    }
+    shared.let_go(left);
+}
+
+/// The builds have their outcome: their tasks end, and they count as settled.
+async fn finish(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<(), Error> {
+    let worker = shared.worker();
+    let tasks: Arc<Vec<TaskId>> = Arc::new(jobs.iter().map(|job| job.task.id).collect());
+    shared
+        .db
+        .write(move |tx| -> Work<'_, ()> {
+            let tasks = tasks.clone();
+            Box::pin(async move {
+                let finished = store::finish(tx, worker, &tasks).await?;
+                count_settled(tx, cell, finished.len()).await
+            })
+        })
+        .await
+}
+
+/// The cell cannot take them: they go back to be bound elsewhere.
+async fn retarget(shared: &Superconductor, cell: CellId, refused: Vec<(Job, Fault)>) -> Result<(), Error> {
+    let (worker, now) = (shared.worker(), shared.env.now());
+    let mut states = Vec::new();
+    for (job, fault) in refused {
+        let Step::Insert { refused: mut before } = job.step else { continue };
+        before.push(Refusal { cell, fault });
+        states.push((job.task.id, state::to_json(&Build::Pick { refused: before })?));
+    }
+    shared
+        .db
+        .write(move |tx| -> Work<'_, ()> {
+            let states = states.clone();
+            Box::pin(async move {
+                let ours: HashSet<TaskId> = store::advance(tx, worker, states).await?.into_iter().collect();
+                let free = ours.iter().map(|task| (*task, now, "refused by a cell".to_owned())).collect();
+                store::release(tx, worker, free).await?;
+                count_settled(tx, cell, ours.len()).await
+            })
+        })
+        .await
+}
+
+async fn count_settled(tx: &mut Tx, cell: CellId, n: usize) -> Result<(), Error> {
+    match n {
+        0 => Ok(()),
+        n => cells::settle(tx, cell, n as i64).await,
+    }
+}

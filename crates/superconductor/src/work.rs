@@ -1,0 +1,174 @@
+//! The steps that write in a cell: insert, bury, want gone. Each is idempotent under the fencing counter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_db::mappings;
+use cell_db::instances::{self, New};
+use model::{CellId, Fault, HostId, InstanceId, Timestamp};
+use rpc::Bell;
+use sql::Work;
+use tasks::store;
+
+use crate::{Job, Step, Superconductor};
+
+/// Sends jobs on their way, one batch for each cell and step.
+pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
+    let mut batches: BTreeMap<(u8, CellId), Vec<Job>> = BTreeMap::new();
+    for job in jobs {
+        let (order, cell) = match (&job.step, job.mapping.cell) {
+            (Step::Insert { .. }, Some(cell)) => (0, cell),
+            (Step::Bury(_), Some(cell)) => (1, cell),
+            (Step::Gone, Some(cell)) => (2, cell),
+            // Never bound: nothing of it is anywhere.
+            (_, None) => (3, CellId::ZERO),
+        };
+        batches.entry((order, cell)).or_default().push(job);
+    }
+    for ((order, cell), jobs) in batches {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let count = jobs.len();
+            let done = match order {
+                0 => insert(&shared, cell, &jobs).await,
+                1 => bury(&shared, cell, &jobs).await,
+                2 => gone(&shared, cell, &jobs).await,
+                _ => close(&shared, &jobs).await,
+            };
+            match done {
+                Ok(true) => shared.wait(cell, jobs),
+                Ok(false) => shared.let_go(count),
+                Err(fault) => give_back(&shared, cell, jobs, &fault).await,
+            }
+        });
+    }
+}
+
+fn new(shared: &Superconductor, job: &Job) -> Result<New, Fault> {
+    let spec = job.mapping.spec.clone().ok_or_else(|| Fault::internal("its request spec is gone"))?;
+    Ok(New {
+        id: job.mapping.id,
+        epoch: job.mapping.epoch,
+        saga_token: job.mapping.saga_token,
+        spec,
+        bucket: shared.env.below(store::BUCKETS) as i64,
+        created: job.mapping.created,
+    })
+}
+
+/// Inserts into the cell and rings its conductors. True: the outcome is to be waited for.
+async fn insert(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<bool, Fault> {
+    let handle = shared.router.cell(cell)?;
+    let rows = jobs.iter().map(|job| new(shared, job)).collect::<Result<Vec<_>, _>>()?;
+    let (rows, now) = (Arc::new(rows), shared.env.now());
+    handle
+        .write(move |tx| -> Work<'_, ()> {
+            let rows = rows.clone();
+            Box::pin(async move { instances::insert(tx, &rows, now).await })
+        })
+        .await?;
+    handle.ring(Bell::Conductors);
+    Ok(true)
+}
+
+/// Wants the instances gone in their cell and rings their hosts. True: the outcome is to be waited for.
+async fn gone(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<bool, Fault> {
+    let handle = shared.router.cell(cell)?;
+    let rows = jobs.iter().map(|job| new(shared, job)).collect::<Result<Vec<_>, _>>()?;
+    let (rows, now) = (Arc::new(rows), shared.env.now());
+    let hosts = handle
+        .write(move |tx| -> Work<'_, Vec<HostId>> {
+            let rows = rows.clone();
+            Box::pin(async move { instances::want_gone(tx, &rows, now).await })
+        })
+        .await?;
+    for host in hosts {
+        handle.ring(Bell::Host(host));
+    }
+    Ok(true)
+}
+
+/// Buries in cell0 and finishes.
+async fn bury(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<bool, Fault> {
+    let handle = shared.router.cell(cell)?;
+    let mut rows = Vec::new();
+    for job in jobs {
+        if let Step::Bury(fault) = &job.step {
+            rows.push((new(shared, job)?, fault.clone()));
+        }
+    }
+    let (rows, now) = (Arc::new(rows), shared.env.now());
+    handle
+        .write(move |tx| -> Work<'_, ()> {
+            let rows = rows.clone();
+            Box::pin(async move { instances::bury(tx, &rows, now).await })
+        })
+        .await?;
+    let (worker, tasks): (_, Vec<_>) = (shared.worker(), jobs.iter().map(|job| job.task.id).collect());
+    shared
+        .db
+        .write(move |tx| -> Work<'_, ()> {
+            let tasks = tasks.clone();
+            Box::pin(async move { store::finish(tx, worker, &tasks).await.map(drop) })
+        })
+        .await?;
+    metrics::counter!("skep_buried_total").increment(jobs.len() as u64);
+    Ok(false)
+}
+
+/// Closes the mappings of instances that are gone, and finishes.
+pub(crate) async fn close(shared: &Superconductor, jobs: &[Job]) -> Result<bool, Fault> {
+    let (worker, now): (_, Timestamp) = (shared.worker(), shared.env.now());
+    let gone: Arc<Vec<(InstanceId, i64)>> =
+        Arc::new(jobs.iter().map(|job| (job.mapping.id, job.mapping.saga_token)).collect());
+    let tasks: Arc<Vec<_>> = Arc::new(jobs.iter().map(|job| job.task.id).collect());
+    shared
+        .db
+        .write(move |tx| -> Work<'_, ()> {
+            let (gone, tasks) = (gone.clone(), tasks.clone());
+            Box::pin(async move {
+                mappings::close(tx, &gone, now).await?;
+                store::finish(tx, worker, &tasks).await.map(drop)
+            })
+        })
+        .await?;
+    metrics::counter!("skep_deleted_total").increment(jobs.len() as u64);
+    Ok(false)
+}
+
+/// A step failed: its tasks are given back, to be leased again after a while.
+pub(crate) async fn give_back(shared: &Superconductor, cell: CellId, jobs: Vec<Job>, fault: &Fault) {
+    let name = shared.router.cell(cell).map(|handle| handle.cell.name.clone()).unwrap_or_default();
+    tracing::warn!(cell.name = name, tasks = jobs.len(), cause = %fault, "a step failed; it will be tried again");
+    let (worker, count, now) = (shared.worker(), jobs.len(), shared.env.now());
+    let later = jobs
+        .iter()
+        .map(|job| {
+            let wait = store::backoff(&shared.env, job.task.attempt).min(std::time::Duration::from_secs(5));
+            (job.task.id, now.plus(wait), fault.message.clone())
+        })
+        .collect::<Vec<_>>();
+    // They stay ours by name until this is written, so it is tried until it is; if we die, the lease ends.
+    loop {
+        let later = later.clone();
+        let given = shared
+            .db
+            .write(move |tx| -> Work<'_, ()> {
+                let later = later.clone();
+                Box::pin(async move { store::release(tx, worker, later).await })
+            })
+            .await;
+        match given {
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "tasks could not be given back yet");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "tasks could not be given back");
+                break;
+            }
+            Ok(()) => break,
+        }
+    }
+    shared.let_go(count);
+}

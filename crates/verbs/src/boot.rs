@@ -1,0 +1,153 @@
+//! Accepting instances.
+
+use std::sync::Arc;
+
+use api_db::state::{self, Build};
+use api_db::{Tx, audit, mappings, quotas};
+use model::instance::{Intent, Power, Stage, Task};
+use model::{At, Caller, Context, Fault, Instance, InstanceId, RequestSpec, TaskId, Timestamp};
+use rpc::Bell;
+use serde_json::json;
+use sql::{Error, Work};
+use tasks::{NewTask, store};
+use uuid::Uuid;
+
+use crate::Verbs;
+use crate::types::Boot;
+
+/// Most instances that one request may ask for.
+const MOST: u32 = 1_000;
+
+/// Everything about one new instance that is chosen before the transaction.
+struct Promise {
+    id: InstanceId,
+    task: TaskId,
+    audit: Uuid,
+    bucket: i64,
+    spec: RequestSpec,
+}
+
+impl Verbs {
+    /// Accepts instances: once this returns, each will end ACTIVE or in ERROR, whatever dies.
+    ///
+    /// # Errors
+    /// Bad wishes, an unknown flavor, a quota that would be exceeded; then nothing was accepted. On
+    /// [`model::FaultKind::Timeout`] the caller looks again before it repeats.
+    pub async fn boot(&self, caller: &Caller, context: &Context, wish: Boot) -> Result<Vec<Instance>, Fault> {
+        wish.container.validate()?;
+        if wish.count == 0 || wish.count > MOST {
+            return Err(Fault::invalid(format!("between 1 and {MOST} instances can be asked for at once")));
+        }
+        let inner = &self.inner;
+        let flavor = self.flavor(&wish.flavor).await.map_err(|fault| match fault.kind {
+            model::FaultKind::NotFound => Fault::invalid(fault.message),
+            _ => fault,
+        })?;
+        let now = inner.env.now();
+        let promises: Arc<Vec<Promise>> = Arc::new(
+            (1..=wish.count)
+                .map(|n| Promise {
+                    id: inner.env.id(),
+                    task: inner.env.id(),
+                    audit: inner.env.uuid(),
+                    bucket: inner.env.below(store::BUCKETS) as i64,
+                    spec: RequestSpec {
+                        name: if wish.count == 1 { wish.name.clone() } else { format!("{}-{n}", wish.name) },
+                        project: caller.project.clone(),
+                        user: caller.user.clone(),
+                        request_id: context.request_id.clone(),
+                        region: wish.region.clone(),
+                        zone: wish.zone.clone(),
+                        image: wish.image.clone(),
+                        flavor: flavor.clone(),
+                        container: wish.container.clone(),
+                        metadata: wish.metadata.clone(),
+                        description: wish.description.clone(),
+                        deadline: now.plus(inner.settings.build_deadline),
+                    },
+                })
+                .collect(),
+        );
+        let (who, stored, limits) =
+            (Arc::new((caller.clone(), context.clone())), promises.clone(), inner.settings.quota);
+        let written = inner
+            .db
+            .write(move |tx| -> Work<'_, ()> {
+                let (promises, who) = (stored.clone(), who.clone());
+                Box::pin(async move { promise(tx, &promises, &who, limits, now).await })
+            })
+            .await;
+        match written {
+            Ok(()) => {}
+            // Nobody can tell whether it was committed: the ids tell.
+            Err(Error::Unknown(_)) if self.is_stored(promises[0].id).await? => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(bus) = &inner.bus {
+            bus.ring(Bell::Superconductors);
+        }
+        metrics::counter!("skep_boots_accepted_total").increment(promises.len() as u64);
+        Ok(promises.iter().map(|p| waiting(p.id, p.spec.clone(), now, Task::Scheduling)).collect())
+    }
+
+    async fn is_stored(&self, id: InstanceId) -> Result<bool, Fault> {
+        let found = self
+            .inner
+            .db
+            .read(move |tx| -> Work<'_, bool> {
+                Box::pin(async move { Ok(mappings::get(tx, id).await?.is_some()) })
+            })
+            .await;
+        Ok(found?)
+    }
+}
+
+/// Writes the whole promise, or nothing of it.
+async fn promise(
+    tx: &mut Tx,
+    promises: &[Promise],
+    who: &(Caller, Context),
+    limits: quotas::Limits,
+    now: Timestamp,
+) -> Result<(), Error> {
+    quotas::take(tx, &promises[0].spec, promises.len() as i64, limits).await?;
+    for p in promises {
+        mappings::create(tx, p.id, &p.spec, now).await?;
+        let task = NewTask {
+            id: p.task,
+            kind: state::BUILD,
+            subject: p.id.uuid(),
+            state: state::to_json(&Build::Pick { refused: Vec::new() })?,
+            bucket: p.bucket,
+            deadline: p.spec.deadline,
+            request_id: p.spec.request_id.clone(),
+            created: now,
+        };
+        store::enqueue(tx, &task).await?;
+        let detail = json!({"name": p.spec.name, "flavor": p.spec.flavor.id, "image": p.spec.image});
+        audit::record(tx, p.audit, now, (&who.0, &who.1), "create", Some(p.id.uuid()), detail).await?;
+    }
+    Ok(())
+}
+
+/// An instance that no cell's row tells of (yet).
+pub(crate) fn waiting(id: InstanceId, spec: RequestSpec, created: Timestamp, task: Task) -> Instance {
+    Instance {
+        id,
+        spec,
+        cell: None,
+        host: None,
+        zone: None,
+        at: At::default(),
+        intent: Intent::Run,
+        stage: Stage::Unplaced,
+        task: Some(task),
+        power: Power::None,
+        observed: Default::default(),
+        fault: None,
+        created,
+        updated: created,
+        launched: None,
+        terminated: None,
+    }
+}

@@ -1,0 +1,137 @@
+//! Seeing one instance.
+
+use api_db::index;
+use api_db::mappings::{self, Mapping, State};
+use model::instance::{Stage, Task};
+use model::{Caller, Fault, Instance, InstanceId, RequestSpec};
+use router::Located;
+use sql::{Error, Work};
+
+use crate::boot::waiting;
+use crate::types::{Dark, Seen};
+use crate::{Verbs, no_such_instance};
+
+/// What was found of an instance, and where.
+pub(crate) enum Found {
+    /// Its row in its cell.
+    Row(Box<Instance>),
+    /// It is not in a cell's database yet, or between two.
+    Waiting(Box<Instance>),
+    /// Its cell does not answer; what was asked for, and why.
+    Dark(Box<Mapping>, RequestSpec, Error),
+}
+
+impl Verbs {
+    /// One instance, as far as it can be seen now.
+    ///
+    /// # Errors
+    /// It does not exist, is gone, or is another project's: all the same to the caller.
+    pub async fn show(&self, caller: &Caller, id: InstanceId) -> Result<Seen, Fault> {
+        match self.find(caller, id).await? {
+            Found::Row(instance) | Found::Waiting(instance) => Ok(Seen::Fresh(instance)),
+            Found::Dark(mapping, spec, _) => Ok(Seen::Dark(Box::new(self.dark(*mapping, spec).await))),
+        }
+    }
+
+    /// Finds an instance: from the remembered location, else from its mapping.
+    pub(crate) async fn find(&self, caller: &Caller, id: InstanceId) -> Result<Found, Fault> {
+        if let Some(at) = self.inner.locations.get(id)
+            && (caller.is_admin() || caller.project == at.project)
+            && let Ok(cell) = self.inner.router.cell(at.cell)
+        {
+            let here = cell.cell.id;
+            let row = cell
+                .read(move |tx| -> Work<'_, Option<Instance>> {
+                    Box::pin(async move { cell_db::instances::get(tx, here, id).await })
+                })
+                .await;
+            match row {
+                Ok(Some(row)) if row.at.epoch == at.epoch && row.stage != Stage::Tombstone => {
+                    return Ok(Found::Row(Box::new(row)));
+                }
+                // It moved, is gone, or the cell is dark: the mapping tells.
+                _ => self.inner.locations.forget(id),
+            }
+        }
+        let mut patience = 3;
+        loop {
+            let mapping = self.mapping(caller, id).await?;
+            let (Some(cell), Some(spec)) = (mapping.cell, mapping.spec.clone()) else {
+                return match mapping.spec {
+                    Some(spec) => {
+                        Ok(Found::Waiting(Box::new(between(&mapping.state, id, spec, mapping.created))))
+                    }
+                    None => Err(no_such_instance(id)),
+                };
+            };
+            let handle = match self.inner.router.cell(cell) {
+                Ok(handle) => handle,
+                Err(fault) => return Ok(Found::Dark(Box::new(mapping), spec, Error::Down(fault.message))),
+            };
+            let row = handle
+                .read(move |tx| -> Work<'_, Option<Instance>> {
+                    Box::pin(async move { cell_db::instances::get(tx, cell, id).await })
+                })
+                .await;
+            match row {
+                Err(error) if error.is_passing() => return Ok(Found::Dark(Box::new(mapping), spec, error)),
+                Err(error) => return Err(error.into()),
+                Ok(Some(row)) if row.at.epoch == mapping.epoch && row.stage != Stage::Tombstone => {
+                    if mapping.state == State::Live {
+                        let located = Located { project: mapping.project, cell, epoch: mapping.epoch };
+                        self.inner.locations.put(id, located);
+                    }
+                    return Ok(Found::Row(Box::new(row)));
+                }
+                // The cell is ahead: the mapping was read a moment too early.
+                Ok(Some(row)) if row.at.epoch > mapping.epoch && patience > 0 => patience -= 1,
+                // Observed gone; only the bookkeeping is left.
+                Ok(Some(row)) if row.stage == Stage::Tombstone && mapping.state == State::Deleting => {
+                    return Err(no_such_instance(id));
+                }
+                // Not inserted yet, or refused there and about to be bound elsewhere.
+                Ok(_) => {
+                    return Ok(Found::Waiting(Box::new(between(&mapping.state, id, spec, mapping.created))));
+                }
+            }
+        }
+    }
+
+    /// The mapping of an instance that the caller may see.
+    pub(crate) async fn mapping(&self, caller: &Caller, id: InstanceId) -> Result<Mapping, Fault> {
+        let read = self.inner.db.read(move |tx| -> Work<'_, Option<Mapping>> {
+            Box::pin(async move { mappings::get(tx, id).await })
+        });
+        match read.await? {
+            Some(mapping) if mapping.state == State::Deleted => Err(no_such_instance(id)),
+            Some(mapping) if caller.is_admin() || mapping.project == caller.project => Ok(mapping),
+            _ => Err(no_such_instance(id)),
+        }
+    }
+
+    /// What is known of an instance whose cell does not answer.
+    pub(crate) async fn dark(&self, mapping: Mapping, spec: RequestSpec) -> Dark {
+        let id = mapping.id;
+        let last = self
+            .inner
+            .db
+            .read(move |tx| -> Work<'_, Option<index::Entry>> {
+                Box::pin(async move { index::get(tx, id).await })
+            })
+            .await;
+        let last = last.ok().flatten().and_then(|entry| entry.last);
+        let cell = mapping.cell.and_then(|cell| self.inner.router.cell(cell).ok());
+        Dark {
+            id,
+            spec,
+            created: mapping.created,
+            cell: cell.map(|handle| handle.cell.name.clone()).unwrap_or_default(),
+            last_status: last.map(|(status, at)| (status, self.inner.env.now().since(at))),
+        }
+    }
+}
+
+fn between(state: &State, id: InstanceId, spec: RequestSpec, created: model::Timestamp) -> Instance {
+    let task = if *state == State::Live { Task::Scheduling } else { Task::Deleting };
+    waiting(id, spec, created, task)
+}
