@@ -8,6 +8,7 @@
 //! A story that hurts a service (freezes PostgreSQL, kills RabbitMQ) starts its own with
 //! [`Services::private`], because the shared ones serve the stories beside it.
 
+pub mod cloud;
 pub mod http;
 pub mod place;
 pub mod process;

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod config;
 mod drive;
 pub mod engine;
+mod health;
 pub mod journal;
 mod recover;
 mod slot;

@@ -1,0 +1,338 @@
+//! A whole cloud in one process: every role on a runtime of its own, over real databases and the
+//! in-process bus, with the scripted engine. Killing a role drops its runtime in the middle of whatever
+//! it does, as a kill does a process.
+
+mod check;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::Agent;
+use agent::engine::scripted::{Script, Scripted};
+use model::drill::Gate;
+use model::{Caller, Cell, CellId, CellState, Context, Env, HostId, Resources};
+use router::Router;
+use rpc::Connector;
+use sql::{Settings, Work};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use verbs::Verbs;
+
+pub use check::{Engines, Violations};
+
+/// A role that runs on a runtime of its own.
+pub struct Role {
+    runtime: Option<Runtime>,
+    shutdown: CancellationToken,
+}
+
+impl Role {
+    /// Runs `start` and keeps what it began alive.
+    fn run<T, Fut>(start: impl FnOnce(CancellationToken) -> Fut) -> (Self, T)
+    where
+        Fut: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let shutdown = CancellationToken::new();
+        let (done, started) = std::sync::mpsc::channel();
+        let starting = start(shutdown.clone());
+        runtime.spawn(async move {
+            let _ = done.send(starting.await);
+        });
+        let started = started.recv_timeout(Duration::from_secs(20)).expect("the role starts");
+        (Self { runtime: Some(runtime), shutdown }, started)
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // On a thread of its own, because it waits until what it drops has let go of its files.
+            let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
+            let _ = ending.join();
+        }
+    }
+
+    /// The token that asks it to drain.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What a cloud is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Cells beside cell0.
+    pub cells: usize,
+    /// Hosts in each.
+    pub hosts: usize,
+    /// Instances that fit on each host.
+    pub slots: i64,
+    /// How the engines behave.
+    pub script: Script,
+    /// Whether the databases are on PostgreSQL.
+    pub postgres: bool,
+    /// How long a worker's beat must stand still.
+    pub lease: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let (postgres, lease) = (false, Duration::from_secs(2));
+        Self { cells: 3, hosts: 2, slots: 100, script: Script::default(), postgres, lease }
+    }
+}
+
+/// A cell as the testbed knows it.
+pub struct CellParts {
+    /// Its mapping.
+    pub cell: Cell,
+    /// Its hosts with their engines and where their agents keep their journals.
+    pub hosts: Vec<(HostId, Scripted, PathBuf)>,
+}
+
+/// A running cloud.
+pub struct Cloud {
+    /// What it was made of.
+    pub plan: Plan,
+    /// Clock and randomness.
+    pub env: Env,
+    /// The in-process bus.
+    pub connector: Connector,
+    /// The API database's URL.
+    pub api_url: String,
+    /// Its cells.
+    pub cells: Vec<CellParts>,
+    /// cell0.
+    pub cell0: Cell,
+    /// The verbs, as an API process has them.
+    pub verbs: Verbs,
+    /// The router behind the verbs, for drills.
+    pub router: Router,
+    /// Superconductors.
+    pub superconductors: Vec<Role>,
+    /// Conductors, by cell.
+    pub conductors: Vec<Vec<Role>>,
+    /// Agents, by cell and host.
+    pub agents: Vec<Vec<Option<Role>>>,
+    folder: crate::Folder,
+    databases: Vec<crate::Database>,
+}
+
+/// Who asks in stories.
+pub fn caller() -> Caller {
+    Caller { user: "u".into(), project: "p".into(), roles: vec!["member".into()] }
+}
+
+/// An administrator.
+pub fn admin() -> Caller {
+    Caller { user: "root".into(), project: "admin".into(), roles: vec!["admin".into()] }
+}
+
+/// The context of a story's requests.
+pub fn context() -> Context {
+    Context { request_id: "req-story".into(), trace_parent: String::new() }
+}
+
+fn settings(url: &str) -> Settings {
+    Settings { connections: 6, deadline: Duration::from_secs(5), ..Settings::new(url) }
+}
+
+impl Cloud {
+    /// Starts everything and waits until every host is registered.
+    pub async fn start(plan: Plan) -> Self {
+        let env = Env::system();
+        let folder = crate::Folder::new("cloud");
+        let mut databases = Vec::new();
+        let mut url = |name: &str| match plan.postgres {
+            true => {
+                let database = crate::postgres().database(name);
+                let url = database.url().to_owned();
+                databases.push(database);
+                url
+            }
+            false => format!("sqlite:{}", folder.join(format!("{name}.db")).display()),
+        };
+        let api_url = url("api");
+        let mapping = |name: &str, id: CellId, database_url: String| Cell {
+            id,
+            name: name.into(),
+            region: "r".into(),
+            transport_url: format!("local:{name}"),
+            database_url,
+            state: CellState::Active,
+            version: 1,
+        };
+        let cell0 = mapping("cell0", CellId::ZERO, url("cell0"));
+        let cells: Vec<Cell> = (1..=plan.cells)
+            .map(|n| mapping(&format!("cell{n}"), env.id(), url(&format!("cell{n}"))))
+            .collect();
+        let api: api_db::Db = sql::Db::open(&settings(&api_url)).expect("opens");
+        api_db::SCHEMA.migrate(&api, &env).await.expect("migrates");
+        for cell in cells.iter().chain([&cell0]) {
+            let db: cell_db::Db = sql::Db::open(&settings(&cell.database_url)).expect("opens");
+            cell_db::SCHEMA.migrate(&db, &env).await.expect("migrates");
+            let (stored, now) = (cell.clone(), env.now());
+            api.write(move |tx| -> Work<'_, bool> {
+                let cell = stored.clone();
+                Box::pin(async move { api_db::cells::create(tx, &cell, now).await })
+            })
+            .await
+            .expect("maps");
+        }
+        let connector = Connector::new(env.clone());
+        let router = Router::start(
+            router::Settings::default(),
+            env.clone(),
+            api.clone(),
+            connector.clone(),
+            CancellationToken::new(),
+        )
+        .await;
+        let bus = connector.connect("local:api", Gate::default()).expect("connects");
+        let verbs = Verbs::new(verbs::Settings::default(), env.clone(), api, router.clone(), Some(bus));
+        let mut cloud = Self {
+            plan,
+            env,
+            connector,
+            api_url,
+            cells: Vec::new(),
+            cell0,
+            verbs,
+            router,
+            superconductors: Vec::new(),
+            conductors: Vec::new(),
+            agents: Vec::new(),
+            folder,
+            databases,
+        };
+        for cell in cells {
+            cloud.add_cell(cell);
+        }
+        cloud.add_superconductor();
+        cloud.ready().await;
+        cloud
+    }
+
+    fn add_cell(&mut self, cell: Cell) {
+        let script = self.plan.script;
+        let hosts = (1..=self.plan.hosts)
+            .map(|n| {
+                let place = self.folder.join(format!("{}-h{n}", cell.name));
+                std::fs::create_dir_all(&place).expect("a folder");
+                (self.env.id(), Scripted::new(self.env.clone(), script), place)
+            })
+            .collect();
+        self.cells.push(CellParts { cell, hosts });
+        let at = self.cells.len() - 1;
+        self.conductors.push(Vec::new());
+        self.add_conductor(at);
+        self.agents.push(Vec::new());
+        for host in 0..self.plan.hosts {
+            let agent = self.start_agent(at, host);
+            self.agents[at].push(Some(agent));
+        }
+    }
+
+    /// Starts one more superconductor.
+    pub fn add_superconductor(&mut self) {
+        let (env, connector, url) = (self.env.clone(), self.connector.clone(), self.api_url.clone());
+        let lease = self.plan.lease;
+        let (role, ()) = Role::run(move |token| async move {
+            let db: api_db::Db = sql::Db::open(&settings(&url)).expect("opens");
+            let reach = router::Settings::default();
+            let router =
+                Router::start(reach, env.clone(), db.clone(), connector.clone(), token.clone()).await;
+            let bus = connector.connect("local:api", Gate::default()).expect("connects");
+            let settings = superconductor::Settings { lease, ..Default::default() };
+            let running =
+                superconductor::start(settings, env, db, router, Some(bus), token).await.expect("starts");
+            // It runs until its runtime is dropped.
+            std::mem::forget(running);
+        });
+        self.superconductors.push(role);
+    }
+
+    /// Starts one more conductor in a cell.
+    pub fn add_conductor(&mut self, cell: usize) {
+        let mapping = self.cells[cell].cell.clone();
+        let (env, connector) = (self.env.clone(), self.connector.clone());
+        let (role, ()) = Role::run(move |token| async move {
+            let db: cell_db::Db = sql::Db::open(&settings(&mapping.database_url)).expect("opens");
+            let bus = connector.connect(&mapping.transport_url, Gate::default()).expect("connects");
+            let running =
+                conductor::start(conductor::Settings::default(), env, db, bus, token).await.expect("starts");
+            std::mem::forget(running);
+        });
+        self.conductors[cell].push(role);
+    }
+
+    /// Starts the agent of a host, on what its predecessor left.
+    pub fn start_agent(&self, cell: usize, host: usize) -> Role {
+        let parts = &self.cells[cell];
+        let (id, engine, place) = parts.hosts[host].clone();
+        let slots = self.plan.slots;
+        let config = agent::Config {
+            host: id,
+            name: format!("{}-h{}", parts.cell.name, host + 1),
+            zone: "nova".into(),
+            engine_name: id.to_string(),
+            address: "127.0.0.1".into(),
+            capacity: Resources { vcpus_milli: slots * 1_000, memory_mib: slots * 64, slots },
+            cell_name: parts.cell.name.clone(),
+            heartbeat: Duration::from_secs(5),
+            parallel_starts: 8,
+            state_dir: place,
+            stop_grace: Duration::from_secs(1),
+            boot: uuid::Uuid::nil(),
+        };
+        let (env, connector, url) =
+            (self.env.clone(), self.connector.clone(), parts.cell.transport_url.clone());
+        let (role, ()) = Role::run(move |token| async move {
+            let bus = connector.connect(&url, Gate::default()).expect("connects");
+            let agent = Agent::start(config, env, bus, Arc::new(engine), token).await.expect("starts");
+            std::mem::forget(agent);
+        });
+        role
+    }
+
+    /// Waits until every host is registered and healthy.
+    pub async fn ready(&self) {
+        crate::eventually(Duration::from_secs(20), "every host is registered", async || {
+            let cells = self.verbs.cells(&admin()).await.map_err(|fault| fault.message)?;
+            let healthy = cells.iter().flat_map(|cell| &cell.hosts).filter(|host| host.healthy).count();
+            let wanted = self.plan.cells * self.plan.hosts;
+            if healthy == wanted { Ok(()) } else { Err(format!("{healthy} of {wanted} hosts are healthy")) }
+        })
+        .await;
+    }
+
+    /// The databases of all cells and of cell0, opened afresh.
+    pub(crate) fn cell_databases(&self) -> Vec<(Cell, cell_db::Db)> {
+        let cells = self.cells.iter().map(|parts| &parts.cell).chain([&self.cell0]);
+        cells
+            .map(|cell| (cell.clone(), sql::Db::open(&settings(&cell.database_url)).expect("opens")))
+            .collect()
+    }
+
+    /// The API database, opened afresh.
+    pub(crate) fn api_database(&self) -> api_db::Db {
+        sql::Db::open(&settings(&self.api_url)).expect("opens")
+    }
+
+    /// How many databases on PostgreSQL belong to it.
+    pub fn databases(&self) -> usize {
+        self.databases.len()
+    }
+}

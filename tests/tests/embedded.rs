@@ -1,0 +1,323 @@
+//! Stories on embedded parts: three cells, scripted engines, the in-process bus, SQLite; what dies here
+//! dies in the middle of whatever it does.
+
+use std::time::Duration;
+
+use agent::engine::scripted::{Script, Verb};
+use model::drill::Drill;
+use model::instance::Action;
+use model::{ContainerSpec, Fault, FaultKind, Instance, InstanceId};
+use rpc::local::Faults;
+use tests::cloud::{Cloud, Plan, caller, context};
+use tests::eventually;
+use verbs::{Boot, Query, Seen};
+
+fn wish(name: &str) -> Boot {
+    Boot {
+        name: name.into(),
+        image: "skep/web:1".parse().expect("legal"),
+        flavor: "1".into(),
+        container: ContainerSpec::default(),
+        metadata: Default::default(),
+        zone: None,
+        region: String::new(),
+        description: None,
+        count: 1,
+    }
+}
+
+async fn boot(cloud: &Cloud, wish: Boot) -> InstanceId {
+    cloud.verbs.boot(&caller(), &context(), wish).await.expect("is accepted")[0].id
+}
+
+async fn boot_many(cloud: &Cloud, count: usize) -> Vec<InstanceId> {
+    let mut ids = Vec::new();
+    for n in 0..count {
+        ids.push(boot(cloud, wish(&format!("i{n}"))).await);
+    }
+    ids
+}
+
+async fn shown(cloud: &Cloud, id: InstanceId) -> Result<Box<Instance>, String> {
+    match cloud.verbs.show(&caller(), id).await {
+        Ok(Seen::Fresh(instance)) => Ok(instance),
+        Ok(Seen::Dark(dark)) => Err(format!("{} is dark", dark.cell)),
+        Err(fault) => Err(fault.message),
+    }
+}
+
+async fn reaches(cloud: &Cloud, id: InstanceId, status: &str) -> Box<Instance> {
+    eventually(Duration::from_secs(40), &format!("{id} is {status}"), async || {
+        let instance = shown(cloud, id).await?;
+        match instance.status() {
+            now if now == status && instance.task.is_none() => Ok(instance),
+            now => Err(format!("it is {now}, task {:?}, fault {:?}", instance.task, instance.fault)),
+        }
+    })
+    .await
+}
+
+async fn act(cloud: &Cloud, id: InstanceId, action: Action) {
+    cloud.verbs.act(&caller(), &context(), id, action).await.expect("is accepted");
+}
+
+async fn delete(cloud: &Cloud, id: InstanceId) {
+    cloud.verbs.delete(&caller(), &context(), id).await.expect("is accepted");
+}
+
+async fn at_rest(cloud: &Cloud) {
+    eventually(Duration::from_secs(60), "the cloud is at rest and nothing is violated", async || {
+        let violations = cloud.check().await.0;
+        if violations.is_empty() { Ok(()) } else { Err(violations.join("; ")) }
+    })
+    .await;
+}
+
+async fn all_gone(cloud: &Cloud, ids: &[InstanceId]) {
+    for id in ids {
+        eventually(Duration::from_secs(40), "it is gone", async || {
+            match cloud.verbs.show(&caller(), *id).await {
+                Err(fault) if fault.kind == FaultKind::NotFound => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+    at_rest(cloud).await;
+    assert!(cloud.engines().values().all(Vec::is_empty), "no container is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boots_stops_starts_reboots_and_goes_in_three_cells() {
+    let cloud = Cloud::start(Plan::default()).await;
+    let ids = boot_many(&cloud, 30).await;
+    let mut cells = std::collections::BTreeSet::new();
+    for id in &ids {
+        cells.insert(reaches(&cloud, *id, "ACTIVE").await.cell);
+    }
+    assert_eq!(cells.len(), 3, "every cell has some");
+    at_rest(&cloud).await;
+    let page = cloud.verbs.list(&caller(), &Query::default()).await.expect("lists");
+    let listed: Vec<InstanceId> = page.items.iter().map(Seen::id).collect();
+    assert_eq!(
+        listed,
+        ids.iter().rev().copied().collect::<Vec<_>>(),
+        "newest first, none twice, none missing"
+    );
+
+    act(&cloud, ids[0], Action::Stop).await;
+    reaches(&cloud, ids[0], "SHUTOFF").await;
+    let refused = cloud.verbs.act(&caller(), &context(), ids[0], Action::Stop).await.expect_err("is stopped");
+    assert_eq!(refused.kind, FaultKind::Conflict);
+    act(&cloud, ids[0], Action::Start).await;
+    reaches(&cloud, ids[0], "ACTIVE").await;
+    act(&cloud, ids[1], Action::Reboot { hard: false }).await;
+    reaches(&cloud, ids[1], "ACTIVE").await;
+    act(&cloud, ids[1], Action::Reboot { hard: true }).await;
+    reaches(&cloud, ids[1], "ACTIVE").await;
+    at_rest(&cloud).await;
+
+    for id in &ids {
+        delete(&cloud, *id).await;
+    }
+    all_gone(&cloud, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_and_filters_agree_with_the_whole_list() {
+    let cloud = Cloud::start(Plan { hosts: 1, ..Plan::default() }).await;
+    let ids = boot_many(&cloud, 25).await;
+    for id in &ids {
+        reaches(&cloud, *id, "ACTIVE").await;
+    }
+    act(&cloud, ids[3], Action::Stop).await;
+    reaches(&cloud, ids[3], "SHUTOFF").await;
+    for status in [vec![], vec!["ACTIVE".to_owned()], vec!["SHUTOFF".to_owned()], vec!["BUILD".to_owned()]] {
+        let expected: Vec<InstanceId> = match status.first().map(String::as_str) {
+            None => ids.iter().rev().copied().collect(),
+            Some("ACTIVE") => ids.iter().rev().copied().filter(|id| *id != ids[3]).collect(),
+            Some("SHUTOFF") => vec![ids[3]],
+            _ => vec![],
+        };
+        let mut walked = Vec::new();
+        let mut query = Query { status: status.clone(), limit: Some(4), ..Query::default() };
+        loop {
+            let page = cloud.verbs.list(&caller(), &query).await.expect("lists");
+            walked.extend(page.items.iter().map(Seen::id));
+            match page.next {
+                Some(next) => query.marker = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(walked, expected, "{status:?}");
+    }
+    let named = Query { name: Some("i1".into()), ..Query::default() };
+    assert_eq!(cloud.verbs.list(&caller(), &named).await.expect("lists").items.len(), 11);
+    let other = model::Caller { project: "other".into(), ..caller() };
+    assert!(cloud.verbs.list(&other, &Query::default()).await.expect("lists").items.is_empty());
+    assert_eq!(cloud.verbs.show(&other, ids[0]).await.expect_err("foreign").kind, FaultKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fits_nowhere_lies_in_cell0_with_the_reason() {
+    let cloud = Cloud::start(Plan { slots: 2, hosts: 1, ..Plan::default() }).await;
+    let huge = boot(&cloud, Boot { flavor: "5".into(), ..wish("huge") }).await;
+    let dead = reaches(&cloud, huge, "ERROR").await;
+    assert_eq!(dead.cell, Some(cloud.cell0.id));
+    let why = dead.fault.expect("says why").0.message;
+    assert!(why.contains("No valid host was found") && why.contains("capacity"), "{why}");
+    // Three cells with room for two each: six fit, the seventh does not, whatever each cell was told.
+    let ids = boot_many(&cloud, 7).await;
+    let mut states = Vec::new();
+    for id in &ids {
+        let settled = eventually(Duration::from_secs(30), "an outcome", async || {
+            let instance = shown(&cloud, *id).await?;
+            match instance.status() {
+                "BUILD" => Err("it is in BUILD".into()),
+                status => Ok(status),
+            }
+        })
+        .await;
+        states.push(settled);
+    }
+    assert_eq!(states.iter().filter(|s| **s == "ACTIVE").count(), 6, "{states:?}");
+    assert_eq!(states.iter().filter(|s| **s == "ERROR").count(), 1, "{states:?}");
+    at_rest(&cloud).await;
+    for id in ids.iter().chain([&huge]) {
+        delete(&cloud, *id).await;
+    }
+    all_gone(&cloud, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_engines_refuse_is_an_error_in_their_words_and_leaks_nothing() {
+    let cloud = Cloud::start(Plan { cells: 2, ..Plan::default() }).await;
+    for (_, engine, _) in cloud.cells.iter().flat_map(|cell| &cell.hosts) {
+        engine.fail(Verb::Create, Fault::new(FaultKind::Engine, "no such image: skep/none"), 100);
+    }
+    let id = boot(&cloud, wish("refused")).await;
+    let dead = reaches(&cloud, id, "ERROR").await;
+    assert_eq!(dead.fault.expect("says why").0.message, "no such image: skep/none");
+    at_rest(&cloud).await;
+    assert!(cloud.engines().values().all(Vec::is_empty));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dark_cell_costs_its_own_users_only() {
+    let cloud = Cloud::start(Plan::default()).await;
+    let ids = boot_many(&cloud, 12).await;
+    for id in &ids {
+        reaches(&cloud, *id, "ACTIVE").await;
+    }
+    at_rest(&cloud).await;
+    for drill in [Drill::Refuse, Drill::Hang] {
+        assert!(cloud.router.drill("cell2", drill));
+        let page = cloud.verbs.list(&caller(), &Query::default()).await.expect("answers");
+        assert_eq!(page.items.len(), 12, "nothing vanishes");
+        assert_eq!(page.dark_cells, ["cell2"]);
+        let dark: Vec<InstanceId> = page
+            .items
+            .iter()
+            .filter(|seen| matches!(seen, Seen::Dark(dark) if dark.last_status.as_ref().is_some_and(|l| l.0 == "ACTIVE")))
+            .map(Seen::id)
+            .collect();
+        assert!(!dark.is_empty(), "the last known status is told");
+        let stop = cloud.verbs.act(&caller(), &context(), dark[0], Action::Stop).await.expect_err("dark");
+        assert_eq!(stop.kind, FaultKind::Unavailable);
+        cloud.router.drill("cell2", Drill::Off);
+        reaches(&cloud, dark[0], "ACTIVE").await;
+    }
+    at_rest(&cloud).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_lost_doubled_late_and_reordered_cost_latency_only() {
+    let cloud = Cloud::start(Plan::default()).await;
+    for vhost in ["api", "cell1", "cell2", "cell3"] {
+        let delay = Duration::from_millis(80);
+        cloud
+            .connector
+            .hub()
+            .set_faults(vhost, Faults { seed: 7, loss: 20, duplication: 20, reorder: 20, delay });
+    }
+    let ids = boot_many(&cloud, 40).await;
+    for id in &ids[20..] {
+        delete(&cloud, *id).await;
+    }
+    for vhost in ["api", "cell1", "cell2", "cell3"] {
+        cloud.connector.hub().purge_all(vhost);
+    }
+    for id in &ids[..20] {
+        reaches(&cloud, *id, "ACTIVE").await;
+    }
+    at_rest(&cloud).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_superconductors_conductors_and_agents_lose_nothing() {
+    let script =
+        Script { create: Duration::from_millis(5), start: Duration::from_millis(20), ..Script::default() };
+    let mut cloud = Cloud::start(Plan { script, ..Plan::default() }).await;
+    cloud.add_superconductor();
+    let ids = boot_many(&cloud, 60).await;
+    for id in &ids[40..] {
+        delete(&cloud, *id).await;
+    }
+    // Both superconductors, then every conductor, then every agent, each in the middle of its work.
+    for role in std::mem::take(&mut cloud.superconductors) {
+        role.kill();
+    }
+    cloud.add_superconductor();
+    for cell in 0..3 {
+        for role in std::mem::take(&mut cloud.conductors[cell]) {
+            role.kill();
+        }
+        cloud.add_conductor(cell);
+    }
+    for cell in 0..3 {
+        for host in 0..2 {
+            cloud.agents[cell][host].take().expect("runs").kill();
+        }
+    }
+    for cell in 0..3 {
+        for host in 0..2 {
+            cloud.agents[cell][host] = Some(cloud.start_agent(cell, host));
+        }
+    }
+    for id in &ids[..40] {
+        reaches(&cloud, *id, "ACTIVE").await;
+    }
+    at_rest(&cloud).await;
+    let containers: usize = cloud.engines().values().map(Vec::len).sum();
+    assert_eq!(containers, 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_each_share_the_work() {
+    let mut cloud = Cloud::start(Plan::default()).await;
+    cloud.add_superconductor();
+    for cell in 0..3 {
+        cloud.add_conductor(cell);
+    }
+    let ids = boot_many(&cloud, 100).await;
+    for id in &ids {
+        reaches(&cloud, *id, "ACTIVE").await;
+    }
+    at_rest(&cloud).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_spreads_over_equal_hosts() {
+    let cloud = Cloud::start(Plan { cells: 2, hosts: 2, slots: 200, ..Plan::default() }).await;
+    let ids = cloud
+        .verbs
+        .boot(&caller(), &context(), Boot { count: 200, ..wish("burst") })
+        .await
+        .expect("accepted");
+    for instance in &ids {
+        reaches(&cloud, instance.id, "ACTIVE").await;
+    }
+    let counts: Vec<usize> = cloud.engines().values().map(Vec::len).collect();
+    assert!(counts.iter().all(|count| *count <= 75), "no host has more than 1.5 times its share: {counts:?}");
+    at_rest(&cloud).await;
+}
