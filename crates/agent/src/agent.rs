@@ -122,7 +122,7 @@ impl Agent {
         }
     }
 
-    /// Returns when it has ended after its shutdown.
+    /// Returns when it has ended after its shutdown; its journal is closed then.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }
@@ -148,7 +148,7 @@ impl Agent {
         } else {
             self.drain().await;
         }
-        if let Err(fault) = driver.journal.commit(Vec::new()).await {
+        if let Err(fault) = driver.journal.close().await {
             tracing::error!(%fault, "the journal's last entries may be lost");
         }
     }

@@ -108,7 +108,7 @@ impl Slot {
         }
         let live = self.wish.intent != Intent::Gone;
         let stale = |place: &(i64, i64)| {
-            (live && self.wish.is_some() && *place < self.wish.place())
+            *place <= self.wish.tombstone || (live && self.wish.is_some() && *place < self.wish.place())
         };
         let old: Vec<Name> = self
             .copies

@@ -346,6 +346,16 @@ async fn an_agent_drives_it() {
         spec: Some(Box::new((*order.spec).clone())),
     };
     let (id, name) = (order.instance, order.name());
+    // The engine alone, for comparison; it also makes the project's network.
+    let mut bare = order.clone();
+    bare.instance = env.id();
+    for turn in ["with its network", "alone"] {
+        let begun = env.monotonic();
+        engine.create(&bare).await.unwrap();
+        engine.start(bare.name()).await.unwrap();
+        println!("create and start by the engine {turn}: {:?}", env.monotonic() - begun);
+        engine.remove(bare.name()).await.unwrap();
+    }
     let begun = env.monotonic();
     cell.want(host, wish(3, model::Intent::Run));
     let rows = cell.clone();

@@ -1,1 +1,22 @@
-//! .
+//! The only crate that speaks HTTP to users: thin facades over the verbs.
+//!
+//! One port serves every face: compute (Nova's API at `/v2.1` and `/compute/v2.1`), image (Glance's,
+//! read-only), just enough identity for discovery, and our own administration at `/admin/v1`. Every
+//! route comes from the tables in [`routes`], so every route passes the same seam: identity,
+//! microversion, authorization, body, deadline. `docs/api.md` is the contract.
+
+mod admin;
+mod app;
+mod compute;
+mod edge;
+mod identity;
+mod image;
+mod routes;
+mod serve;
+mod settings;
+#[cfg(test)]
+mod testing;
+
+pub use app::{App, app};
+pub use serve::serve;
+pub use settings::{Settings, StaticToken};

@@ -65,6 +65,8 @@ pub struct Loaded {
 struct Batch {
     changes: Vec<Change>,
     done: Option<oneshot::Sender<Result<(), Fault>>>,
+    /// Nothing comes after it.
+    last: bool,
 }
 
 /// A handle of the one writer. It is written and closed when all handles are dropped.
@@ -92,15 +94,24 @@ impl Journal {
     /// Writes changes in order with what follows them, at the latest a second later.
     pub fn note(&self, changes: Vec<Change>) {
         // A writer that is gone has logged why, and every commit tells of it.
-        let _ = self.batches.send(Batch { changes, done: None });
+        let _ = self.batches.send(Batch { changes, done: None, last: false });
     }
 
     /// Writes changes and returns when they are on disk, with all that was noted before. After a fault
     /// they may be or not.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Fault> {
+        self.send(changes, false).await
+    }
+
+    /// Writes what was noted and closes the file; whatever comes later is refused.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.send(Vec::new(), true).await
+    }
+
+    async fn send(&self, changes: Vec<Change>, last: bool) -> Result<(), Fault> {
         let (done, result) = oneshot::channel();
-        let ended = || Fault::unavailable("the journal's writer has ended");
-        self.batches.send(Batch { changes, done: Some(done) }).map_err(|_| ended())?;
+        let ended = || Fault::unavailable("the journal is closed");
+        self.batches.send(Batch { changes, done: Some(done), last }).map_err(|_| ended())?;
         match tokio::time::timeout(COMMIT, result).await {
             Ok(result) => result.map_err(|_| ended())?,
             Err(_) => Err(Fault::new(FaultKind::Timeout, "the journal's disk does not answer")),
@@ -141,6 +152,10 @@ async fn write_all(mut writer: Writer, mut inbox: mpsc::UnboundedReceiver<Batch>
                 while let Some(batch) = next {
                     changes.extend(batch.changes);
                     waiting.extend(batch.done);
+                    if batch.last {
+                        open = false;
+                        break;
+                    }
                     next = if changes.len() < BATCH { inbox.try_recv().ok() } else { None };
                 }
             }
@@ -171,6 +186,9 @@ async fn write_all(mut writer: Writer, mut inbox: mpsc::UnboundedReceiver<Batch>
         };
         if let Err(fault) = &result {
             tracing::error!(%fault, "the journal could not be written");
+        }
+        if !open {
+            writer.database = None;
         }
         for done in waiting {
             let _ = done.send(result.clone());
@@ -306,19 +324,6 @@ mod tests {
         std::env::temp_dir().join(format!("skep-journal-{}", Env::system().uuid())).join("journal")
     }
 
-    async fn reopen(path: &Path, host: HostId) -> Result<(Journal, Loaded), Fault> {
-        // The writer closes the file a moment after its last handle is dropped.
-        for _ in 0..100 {
-            match Journal::open(path, host).await {
-                Err(fault) if fault.message.contains("already open") => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                opened => return opened,
-            }
-        }
-        panic!("the journal was not closed within 2 s");
-    }
-
     #[tokio::test]
     async fn what_was_committed_or_noted_is_there_again() {
         let (path, env) = (path(), Env::system());
@@ -330,13 +335,14 @@ mod tests {
         journal.commit(vec![Change::Wish(a, wish.clone()), Change::Boot(boot)]).await.expect("commits");
         let marks = Marks { seq: 7, ..Marks::default() };
         journal.note(vec![Change::Marks(b, marks.clone())]);
-        drop(journal);
-        let (journal, loaded) = reopen(&path, host).await.expect("opens again");
+        journal.close().await.expect("closes");
+        assert!(journal.commit(Vec::new()).await.is_err(), "nothing is written any more");
+        let (journal, loaded) = Journal::open(&path, host).await.expect("opens again");
         assert_eq!(loaded.boot, Some(boot));
         assert_eq!(loaded.instances[&a], (wish, Marks::default()));
         assert_eq!(loaded.instances[&b], (Wish::default(), marks));
-        drop(journal);
-        let fault = reopen(&path, env.id()).await.expect_err("is another host's");
+        journal.close().await.expect("closes");
+        let fault = Journal::open(&path, env.id()).await.expect_err("is another host's");
         assert!(fault.message.contains("belongs to host"), "{fault}");
     }
 

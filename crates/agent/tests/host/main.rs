@@ -74,19 +74,8 @@ impl Desk {
     async fn start(&mut self) {
         let shutdown = CancellationToken::new();
         let engine: Arc<dyn Engine> = Arc::new(self.engine.clone());
-        let mut tries = 0;
-        let agent = loop {
-            let (env, bus) = (self.env.clone(), self.cell.bus_for_agent());
-            match Agent::start(self.config(), env, bus, engine.clone(), shutdown.clone()).await {
-                Ok(agent) => break agent,
-                // The journal of the agent before is closed a moment after its end.
-                Err(fault) if tries < 100 && fault.message.contains("already open") => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(fault) => panic!("{fault}"),
-            }
-        };
+        let (env, bus) = (self.env.clone(), self.cell.bus_for_agent());
+        let agent = Agent::start(self.config(), env, bus, engine, shutdown.clone()).await.unwrap();
         self.agent = Some((agent, shutdown));
     }
 

@@ -1,0 +1,377 @@
+//! Reading `POST /servers`: Nova's schema (`nova/api/openstack/compute/schemas/servers.py`), and a
+//! plain refusal of every field whose value skep would have to drop.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use model::ContainerSpec;
+use model::image::ImageRef;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::compute::container::{self, RESERVED};
+use crate::edge::body;
+use crate::edge::query::truth;
+use crate::edge::refused::Refused;
+use crate::edge::version::Version;
+
+/// Instances that one request may ask for.
+const MAX_COUNT: u32 = 1000;
+/// Metadata items that a server may have; Nova's default quota.
+const MAX_METADATA: usize = 128;
+
+/// What a create asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Create {
+    /// Name.
+    pub name: String,
+    /// The image, by id or by reference.
+    pub image: ImageWish,
+    /// The flavor's id.
+    pub flavor: String,
+    /// The container's own wishes.
+    pub container: ContainerSpec,
+    /// Metadata, without what is reserved.
+    pub metadata: BTreeMap<String, String>,
+    /// Availability zone.
+    pub zone: Option<String>,
+    /// Free text.
+    pub description: Option<String>,
+    /// How many instances.
+    pub count: u32,
+    /// The password to echo.
+    pub admin_pass: Option<String>,
+}
+
+/// How an image was named.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImageWish {
+    /// By the id that the image face shows.
+    Id(Uuid),
+    /// By its reference.
+    Reference(ImageRef),
+}
+
+/// How a field is treated.
+#[derive(Clone, Copy, PartialEq)]
+enum Treat {
+    /// It is read.
+    Read,
+    /// It is taken as long as it asks for nothing, because its value would be lost.
+    Empty,
+}
+
+/// Every field of Nova's `server`, the microversions that have it, and how it is treated.
+const FIELDS: &[(&str, u16, u16, Treat)] = &[
+    ("name", 1, 96, Treat::Read),
+    ("imageRef", 1, 96, Treat::Read),
+    ("flavorRef", 1, 96, Treat::Read),
+    ("min_count", 1, 96, Treat::Read),
+    ("max_count", 1, 96, Treat::Read),
+    ("metadata", 1, 96, Treat::Read),
+    ("networks", 1, 96, Treat::Read),
+    ("availability_zone", 1, 96, Treat::Read),
+    ("block_device_mapping_v2", 1, 96, Treat::Read),
+    ("adminPass", 1, 96, Treat::Read),
+    ("security_groups", 1, 96, Treat::Read),
+    ("OS-DCF:diskConfig", 1, 96, Treat::Read),
+    ("description", 19, 96, Treat::Read),
+    ("skep", 1, 96, Treat::Read),
+    ("accessIPv4", 1, 96, Treat::Empty),
+    ("accessIPv6", 1, 96, Treat::Empty),
+    ("block_device_mapping", 1, 96, Treat::Empty),
+    ("config_drive", 1, 96, Treat::Empty),
+    ("key_name", 1, 96, Treat::Empty),
+    ("user_data", 1, 96, Treat::Empty),
+    ("return_reservation_id", 1, 96, Treat::Empty),
+    ("personality", 1, 56, Treat::Empty),
+    ("tags", 52, 96, Treat::Empty),
+    ("trusted_image_certificates", 63, 96, Treat::Empty),
+    ("host", 74, 96, Treat::Empty),
+    ("hypervisor_hostname", 74, 96, Treat::Empty),
+    ("hostname", 90, 96, Treat::Empty),
+];
+
+/// Reads the body of a create.
+pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
+    let mut whole = body::object(bytes)?;
+    let server = whole.remove("server");
+    for (key, value) in &whole {
+        match key.as_str() {
+            "OS-SCH-HNT:scheduler_hints" | "os:scheduler_hints" if asks_nothing(value) => {}
+            "OS-SCH-HNT:scheduler_hints" | "os:scheduler_hints" => return Err(lost(key)),
+            other => return Err(unexpected(other)),
+        }
+    }
+    let mut server = match server {
+        Some(Value::Object(server)) => server,
+        Some(other) => return Err(Refused::field("server", &other, "It is not of type 'object'")),
+        None => {
+            return Err(Refused::bad("Invalid input for field/attribute. 'server' is a required property"));
+        }
+    };
+    check_fields(&server, version)?;
+    for required in ["name", "flavorRef"] {
+        if !server.contains_key(required) {
+            return Err(Refused::bad(format!(
+                "Invalid input for field/attribute server. '{required}' is a required property"
+            )));
+        }
+    }
+    let name = name(&server["name"])?;
+    let image = image(server.get("imageRef"))?;
+    check_block_devices(server.get("block_device_mapping_v2"), server.get("imageRef"))?;
+    check_security_groups(server.get("security_groups"))?;
+    check_disk_config(server.get("OS-DCF:diskConfig"))?;
+    let no_network = no_network(server.get("networks"), version)?;
+    let (metadata, reserved) = metadata(server.get("metadata"))?;
+    let container = container::parse(server.remove("skep"), reserved, no_network)?;
+    Ok(Create {
+        name,
+        image,
+        flavor: flavor(&server["flavorRef"])?,
+        container,
+        metadata,
+        zone: zone(server.get("availability_zone"))?,
+        description: optional_text(&server, "description", 255)?,
+        count: count(&server)?,
+        admin_pass: optional_text(&server, "adminPass", 255)?,
+    })
+}
+
+fn check_fields(server: &Map<String, Value>, version: Version) -> Result<(), Refused> {
+    for (key, value) in server {
+        let row = FIELDS
+            .iter()
+            .find(|(name, since, until, _)| name == key && (*since..=*until).contains(&version.0));
+        match row {
+            None => return Err(unexpected(key)),
+            Some((.., Treat::Empty)) if !asks_nothing(value) => return Err(lost(key)),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value asks for nothing: null, false, or empty.
+fn asks_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty() || truth(text) == Some(false),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+fn unexpected(key: &str) -> Refused {
+    Refused::bad(format!("Additional properties are not allowed ('{key}' was unexpected)"))
+}
+
+fn lost(key: &str) -> Refused {
+    Refused::bad(format!("'{key}' is not supported: its value would be lost. Leave it out."))
+}
+
+fn name(value: &Value) -> Result<String, Refused> {
+    let refuse = |why: String| Err(Refused::field("name", value, why));
+    let Value::String(name) = value else { return refuse(format!("{value} is not of type 'string'")) };
+    if name.is_empty() {
+        return refuse("'' is too short".into());
+    }
+    if name.chars().count() > 255 {
+        return refuse(format!("'{}…' is too long", name.chars().take(32).collect::<String>()));
+    }
+    if name.chars().any(char::is_control) || name.trim() != name {
+        return refuse(format!("'{name}' has control characters, or begins or ends with blanks"));
+    }
+    Ok(name.clone())
+}
+
+fn image(value: Option<&Value>) -> Result<ImageWish, Refused> {
+    match value {
+        Some(Value::String(text)) if !text.is_empty() => match Uuid::try_parse(text) {
+            Ok(id) => Ok(ImageWish::Id(id)),
+            Err(_) => Ok(ImageWish::Reference(text.parse()?)),
+        },
+        None | Some(Value::Null | Value::String(_)) => Err(Refused::bad(
+            "Invalid imageRef provided: give an image's id or its reference, for example busybox:1.36.",
+        )),
+        Some(other) => Err(Refused::field("imageRef", other, format!("{other} is not of type 'string'"))),
+    }
+}
+
+fn flavor(value: &Value) -> Result<String, Refused> {
+    match value {
+        Value::String(id) if !id.is_empty() && id.len() <= 255 => Ok(id.clone()),
+        Value::Number(id) if id.is_u64() => Ok(id.to_string()),
+        other => Err(Refused::field("flavorRef", other, "Give a flavor's id")),
+    }
+}
+
+/// `auto`, `none` or a list, mandatory from 2.37 on. The only network is the project's own, so a list
+/// can only be empty.
+fn no_network(value: Option<&Value>, version: Version) -> Result<bool, Refused> {
+    match value {
+        None if version >= Version(37) => {
+            Err(Refused::bad("Invalid input for field/attribute server. 'networks' is a required property"))
+        }
+        None => Ok(false),
+        Some(Value::String(word)) if version >= Version(37) && word == "none" => Ok(true),
+        Some(Value::String(word)) if version >= Version(37) && word == "auto" => Ok(false),
+        Some(Value::Array(list)) => match list.first() {
+            None => Ok(false),
+            Some(first) => {
+                let named = ["uuid", "port"].iter().find_map(|key| first.get(key)?.as_str());
+                Err(Refused::bad(format!(
+                    "Network {} could not be found. Each project has one network of its own: use 'auto' or 'none' for networks.",
+                    named.unwrap_or("(without uuid)")
+                )))
+            }
+        },
+        Some(other) => Err(Refused::field("networks", other, "It is none of 'auto', 'none' and a list")),
+    }
+}
+
+type Pairs = BTreeMap<String, String>;
+
+/// The user's metadata, and apart from it what is reserved for us.
+fn metadata(value: Option<&Value>) -> Result<(Pairs, Pairs), Refused> {
+    let (mut kept, mut reserved) = (Pairs::new(), Pairs::new());
+    let members = match value {
+        None => return Ok((kept, reserved)),
+        Some(Value::Object(members)) => members,
+        Some(other) => return Err(Refused::field("metadata", other, "It is not of type 'object'")),
+    };
+    for (key, value) in members {
+        let path = || format!("metadata/{key}");
+        let Value::String(text) = value else {
+            return Err(Refused::field(&path(), value, format!("{value} is not of type 'string'")));
+        };
+        if key.starts_with(RESERVED) {
+            reserved.insert(key.clone(), text.clone());
+            continue;
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || "-_:. ".contains(c);
+        if key.is_empty() || key.len() > 255 || !key.chars().all(legal) {
+            return Err(Refused::field(
+                "metadata",
+                &Value::String(key.clone()),
+                "A key does not match '^[a-zA-Z0-9-_:. ]{1,255}$'",
+            ));
+        }
+        if text.chars().count() > 255 {
+            return Err(Refused::field(&path(), value, "It is too long: at most 255 characters"));
+        }
+        kept.insert(key.clone(), text.clone());
+    }
+    if kept.len() > MAX_METADATA {
+        return Err(Refused::new(
+            StatusCode::FORBIDDEN,
+            format!("Maximum number of metadata items exceeds {MAX_METADATA}"),
+        ));
+    }
+    Ok((kept, reserved))
+}
+
+fn zone(value: Option<&Value>) -> Result<Option<String>, Refused> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(zone)) if zone.contains(':') => Err(Refused::bad(format!(
+            "availability_zone '{zone}' names a host; hosts cannot be chosen, only zones"
+        ))),
+        Some(Value::String(zone)) if !zone.is_empty() && zone.len() <= 255 => Ok(Some(zone.clone())),
+        Some(other) => Err(Refused::field("availability_zone", other, "Give a zone's name")),
+    }
+}
+
+fn optional_text(server: &Map<String, Value>, key: &str, max: usize) -> Result<Option<String>, Refused> {
+    match server.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.chars().count() <= max => Ok(Some(text.clone())),
+        // The value is not repeated: it may be a password.
+        Some(_) => Err(Refused::bad(format!(
+            "Invalid input for field/attribute {key}. It is not a text of at most {max} characters"
+        ))),
+    }
+}
+
+/// `max_count` if given, else `min_count`, else one.
+fn count(server: &Map<String, Value>) -> Result<u32, Refused> {
+    let read = |key: &str| -> Result<Option<u32>, Refused> {
+        let Some(value) = server.get(key) else { return Ok(None) };
+        let number = match value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (1..=u64::from(MAX_COUNT)).contains(number));
+        match number.and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Refused::field(key, value, format!("It is not a number from 1 to {MAX_COUNT}"))),
+        }
+    };
+    let (min, max) = (read("min_count")?, read("max_count")?);
+    let least = min.unwrap_or(1);
+    let most = max.unwrap_or(least);
+    if least > most {
+        return Err(Refused::bad("min_count must be <= max_count"));
+    }
+    Ok(most)
+}
+
+/// Clients restate the image as a block device; anything else would be a volume.
+fn check_block_devices(value: Option<&Value>, image: Option<&Value>) -> Result<(), Refused> {
+    let devices = match value {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(devices)) => devices,
+        Some(other) => {
+            return Err(Refused::field("block_device_mapping_v2", other, "It is not of type 'array'"));
+        }
+    };
+    let restates = |device: &Value| {
+        let Value::Object(members) = device else { return false };
+        members.iter().all(|(key, value)| match key.as_str() {
+            "uuid" => Some(value) == image,
+            "boot_index" => value == 0 || value == "0",
+            "source_type" => value == "image",
+            "destination_type" => value == "local",
+            "delete_on_termination" => true,
+            _ => value.is_null(),
+        }) && members.contains_key("uuid")
+    };
+    if devices.len() > 1 || !devices.iter().all(restates) {
+        return Err(Refused::bad(
+            "Block Device Mapping is Invalid: volumes are not supported; the only mapping taken is the one of the image itself.",
+        ));
+    }
+    Ok(())
+}
+
+fn check_security_groups(value: Option<&Value>) -> Result<(), Refused> {
+    let groups = match value {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(groups)) => groups,
+        Some(other) => return Err(Refused::field("security_groups", other, "It is not of type 'array'")),
+    };
+    match groups.iter().find(|group| group.get("name") != Some(&Value::from("default"))) {
+        None => Ok(()),
+        Some(group) => Err(Refused::bad(format!(
+            "Security group {} not found: the only one is 'default'.",
+            group.get("name").and_then(Value::as_str).unwrap_or("(without name)")
+        ))),
+    }
+}
+
+fn check_disk_config(value: Option<&Value>) -> Result<(), Refused> {
+    match value.map(|value| value.as_str()) {
+        None | Some(Some("MANUAL")) => Ok(()),
+        Some(Some("AUTO")) => Err(lost("OS-DCF:diskConfig: AUTO")),
+        Some(_) => Err(Refused::bad(
+            "Invalid input for field/attribute OS-DCF:diskConfig. It is not one of ['AUTO', 'MANUAL']",
+        )),
+    }
+}
+
+#[cfg(test)]
+#[path = "create_tests.rs"]
+mod tests;

@@ -1,0 +1,237 @@
+//! Servers: create, list, show, delete, and what can be read below one.
+
+use axum::http::StatusCode;
+use axum::http::header::{HeaderName, HeaderValue, LOCATION};
+use axum::response::Response;
+use model::{Env, Fault, FaultKind, Instance};
+use verbs::{Boot, Page, Seen};
+
+use crate::compute::create::{self, ImageWish};
+use crate::compute::fields::GROUPS;
+use crate::compute::listing;
+use crate::compute::view::{self, Look};
+use crate::edge::call::{Answered, Call};
+use crate::edge::json::{answer, empty};
+use crate::edge::refused::Refused;
+
+/// How many cells did not answer while a list was made.
+const DARK_CELLS: HeaderName = HeaderName::from_static("x-skep-dark-cells");
+
+/// `POST /servers`.
+pub async fn create(call: Call) -> Answered {
+    let asked = create::parse(&call.body, call.version)?;
+    let verbs = call.verbs()?;
+    let image = match asked.image {
+        ImageWish::Reference(image) => image,
+        ImageWish::Id(id) => {
+            let found = verbs.image(&call.caller, &id.to_string()).await;
+            found.map_err(missing_is_invalid)?.reference
+        }
+    };
+    let boot = Boot {
+        name: asked.name,
+        image,
+        flavor: asked.flavor,
+        container: asked.container,
+        metadata: asked.metadata,
+        zone: asked.zone,
+        region: call.shared.settings.region.clone(),
+        description: asked.description,
+        count: asked.count,
+    };
+    let made = verbs.boot(&call.caller, &call.context, boot).await.map_err(missing_is_invalid)?;
+    let first = made.first().ok_or_else(|| Fault::internal("Nothing was made and nothing was refused."))?;
+    let password = asked.admin_pass.unwrap_or_else(|| password(&call.shared.env));
+    Ok(created(&call, first, &password))
+}
+
+fn created(call: &Call, instance: &Instance, password: &str) -> Response {
+    let look = look(call, true);
+    let mut response = answer(StatusCode::ACCEPTED, |body| {
+        body.object("server", |server| {
+            server.put("id", &instance.id);
+            view::links(server, "links", &instance.id, &look);
+            server.put("OS-DCF:diskConfig", "MANUAL");
+            server.put("security_groups", &GROUPS);
+            server.put("adminPass", password);
+        });
+    });
+    let location = format!("{}/servers/{}", call.base.versioned(), instance.id);
+    if let Ok(value) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(LOCATION, value);
+    }
+    response
+}
+
+/// An image or a flavor that a create names and that is not there makes the request wrong: 400.
+fn missing_is_invalid(fault: Fault) -> Fault {
+    match fault.kind {
+        FaultKind::NotFound => Fault::invalid(fault.message),
+        _ => fault,
+    }
+}
+
+/// Twelve characters that are not mistaken for one another.
+fn password(env: &Env) -> String {
+    const LETTERS: &[u8; 56] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz";
+    (0..12).map(|_| char::from(LETTERS[env.below(LETTERS.len() as u64) as usize])).collect()
+}
+
+/// `GET /servers`.
+pub async fn index(call: Call) -> Answered {
+    list(call, false).await
+}
+
+/// `GET /servers/detail`.
+pub async fn detail(call: Call) -> Answered {
+    list(call, true).await
+}
+
+async fn list(call: Call, detailed: bool) -> Answered {
+    let page = match listing::query(&call)? {
+        Some(query) => call.verbs()?.list(&call.caller, &query).await?,
+        None => Page { items: Vec::new(), next: None, dark_cells: Vec::new() },
+    };
+    Ok(listed(&call, &page, detailed))
+}
+
+fn listed(call: &Call, page: &Page, detailed: bool) -> Response {
+    let look = look(call, false);
+    let partial = call.version >= view::PARTIAL_SINCE;
+    let items = page.items.iter().filter(|seen| partial || matches!(seen, Seen::Fresh(_)));
+    let mut response = answer(StatusCode::OK, |body| {
+        body.array("servers", items, |object, seen| {
+            if detailed {
+                view::server(object, seen, &look);
+            } else {
+                view::brief(object, seen, &look);
+            }
+        });
+        if let Some(next) = page.next {
+            let query = call.params.with_marker(&next.to_string());
+            let path = if detailed { "/servers/detail" } else { "/servers" };
+            body.array("servers_links", [()], |link, ()| {
+                link.put("rel", "next");
+                link.text("href", format_args!("{}{path}?{query}", call.base.versioned()));
+            });
+        }
+    });
+    if !page.dark_cells.is_empty() {
+        response.headers_mut().insert(DARK_CELLS, HeaderValue::from(page.dark_cells.len()));
+    }
+    response
+}
+
+fn look(call: &Call, show: bool) -> Look<'_> {
+    Look {
+        version: call.version,
+        admin: call.may("os_compute_api:os-extended-server-attributes"),
+        show,
+        extended: call.extended,
+        base: &call.base,
+    }
+}
+
+/// `GET /servers/{id}`.
+pub async fn show(call: Call) -> Answered {
+    let id = call.instance()?;
+    let seen = call.verbs()?.show(&call.caller, id).await?;
+    shown(&call, &seen)
+}
+
+fn shown(call: &Call, seen: &Seen) -> Answered {
+    let dark = matches!(seen, Seen::Dark(_));
+    if dark && call.version < view::PARTIAL_SINCE {
+        return Err(away(seen));
+    }
+    let mut response = answer(StatusCode::OK, |body| {
+        body.object("server", |object| view::server(object, seen, &look(call, true)));
+    });
+    if dark {
+        response.headers_mut().insert(DARK_CELLS, HeaderValue::from(1));
+    }
+    Ok(response)
+}
+
+/// Nova answers 500 here; but it is the cell that is away, and it comes back.
+fn away(seen: &Seen) -> Refused {
+    Fault::unavailable(format!(
+        "The cell of instance {} does not answer. Try again, or use microversion 2.69 or later for what is known of it.",
+        seen.id()
+    ))
+    .into()
+}
+
+/// `DELETE /servers/{id}`.
+pub async fn delete(call: Call) -> Answered {
+    let id = call.instance()?;
+    call.verbs()?.delete(&call.caller, &call.context, id).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// The instance that the path names, with current facts.
+async fn fresh(call: &Call) -> Result<Box<Instance>, Refused> {
+    let id = call.instance()?;
+    match call.verbs()?.show(&call.caller, id).await? {
+        Seen::Fresh(instance) => Ok(instance),
+        dark => Err(away(&dark)),
+    }
+}
+
+/// `GET /servers/{id}/metadata`.
+pub async fn metadata(call: Call) -> Answered {
+    let instance = fresh(&call).await?;
+    Ok(answer(StatusCode::OK, |body| body.put("metadata", &instance.spec.metadata)))
+}
+
+/// `GET /servers/{id}/metadata/{key}`.
+pub async fn metadata_item(call: Call) -> Answered {
+    let instance = fresh(&call).await?;
+    match instance.spec.metadata.get_key_value(call.capture("key")) {
+        Some(item) => {
+            let meta = std::collections::BTreeMap::from([item]);
+            Ok(answer(StatusCode::OK, |body| body.put("meta", &meta)))
+        }
+        None => Err(Refused::not_found("Metadata item was not found")),
+    }
+}
+
+/// `GET /servers/{id}/ips`.
+pub async fn ips(call: Call) -> Answered {
+    let instance = fresh(&call).await?;
+    Ok(answer(StatusCode::OK, |body| view::addresses(body, "addresses", &instance, false)))
+}
+
+/// `GET /servers/{id}/ips/{network}`.
+pub async fn ips_of(call: Call) -> Answered {
+    let instance = fresh(&call).await?;
+    if call.capture("network") != view::NETWORK || !view::has_address(&instance) {
+        return Err(Refused::not_found("Network name not found"));
+    }
+    Ok(answer(StatusCode::OK, |body| view::address_list(body, &instance, false)))
+}
+
+/// `GET /servers/{id}/os-volume_attachments`: there are none.
+pub async fn volumes(call: Call) -> Answered {
+    fresh(&call).await?;
+    Ok(answer(StatusCode::OK, |body| body.put("volumeAttachments", &[0_u8; 0])))
+}
+
+/// `GET /servers/{id}/os-security-groups`: a network has the one group.
+pub async fn security_groups(call: Call) -> Answered {
+    let instance = fresh(&call).await?;
+    let some = (!instance.spec.container.no_network).then_some(());
+    Ok(answer(StatusCode::OK, |body| {
+        body.array("security_groups", some, |group, ()| {
+            group.put("id", "default");
+            group.put("name", "default");
+            group.put("description", "Default");
+            group.put("tenant_id", &instance.spec.project);
+            group.put("rules", &[0_u8; 0]);
+        });
+    }))
+}
+
+#[cfg(test)]
+#[path = "servers_tests.rs"]
+mod tests;

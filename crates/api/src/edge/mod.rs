@@ -1,0 +1,12 @@
+//! What every request passes: identity, authorization, microversion, body, and how answers are made.
+
+pub mod base;
+pub mod body;
+pub mod call;
+pub mod json;
+pub mod policy;
+pub mod query;
+pub mod refused;
+pub mod seam;
+pub mod tokens;
+pub mod version;

@@ -1,0 +1,127 @@
+//! The one way in: every route passes here, in this order – identity, microversion, project,
+//! authorization, body, handler under a deadline.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{Method, Request, StatusCode};
+use axum::response::Response;
+use model::{Caller, Context};
+use tokio::time::timeout;
+
+use crate::app::Shared;
+use crate::edge::base::Base;
+use crate::edge::body;
+use crate::edge::call::{Call, Route};
+use crate::edge::policy::{self, Need};
+use crate::edge::query::{Params, truth};
+use crate::edge::refused::{Refused, Style};
+use crate::edge::version::{self, Version};
+
+static NOBODY: LazyLock<Arc<Caller>> =
+    LazyLock::new(|| Arc::new(Caller { user: String::new(), project: String::new(), roles: Vec::new() }));
+
+/// Answers a request for `route`.
+pub async fn enter(shared: Arc<Shared>, route: &'static Route, request: Request<Body>) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let context = parts.extensions.remove::<Context>().unwrap_or_default();
+    let request_id = context.request_id.clone();
+    let style = Style::of(parts.uri.path());
+    let mut announced = None;
+    let answered = pass(shared, route, &mut parts, body, context, &mut announced).await;
+    let mut response = answered.unwrap_or_else(|refused| {
+        if refused.status.is_server_error() {
+            tracing::warn!(
+                request_id,
+                rule = route.rule,
+                status = refused.status.as_u16(),
+                why = refused.message
+            );
+        }
+        refused.render(style)
+    });
+    match announced {
+        Some(version) => version.announce(response.headers_mut()),
+        None if route.versioned => version::vary(response.headers_mut()),
+        None => {}
+    }
+    response
+}
+
+async fn pass(
+    shared: Arc<Shared>,
+    route: &'static Route,
+    parts: &mut Parts,
+    body: Body,
+    context: Context,
+    announced: &mut Option<Version>,
+) -> Result<Response, Refused> {
+    let path = parts.uri.path().to_owned();
+    let mut base = Base::new(shared.settings.public_url.as_deref(), &parts.headers, &path);
+    let caller = match policy::need(route.rule) {
+        Some(Need::Anyone) => Arc::clone(&NOBODY),
+        _ => identify(&shared, parts, &base)?,
+    };
+    let mut version = Version::MIN;
+    if route.versioned {
+        version = Version::negotiate(&parts.headers)?;
+        *announced = Some(version);
+    }
+    let captures = RawPathParams::from_request_parts(parts, &())
+        .await
+        .map_err(|_| Refused::not_found("The resource could not be found."))?;
+    let captures: Vec<(String, String)> =
+        captures.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    if let Some((_, project)) = captures.iter().find(|(key, _)| key == "project_id") {
+        if *project != caller.project {
+            return Err(Refused::bad(format!(
+                "Malformed request URL: URL's project_id '{project}' doesn't match Context's project_id '{}'",
+                caller.project
+            )));
+        }
+        base.project = Some(project.clone());
+    }
+    if policy::need(route.rule) != Some(Need::Anyone) {
+        policy::allow(&caller, route.rule)?;
+    }
+    let params = Params::of(&parts.uri)?;
+    let header = parts.headers.get("x-skep-api").and_then(|value| value.to_str().ok());
+    let extended =
+        [header, params.last("skep")].into_iter().flatten().any(|value| truth(value) == Some(true));
+    let body = if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        let settings = &shared.settings;
+        let body = body::read(&parts.headers, body, settings.body_limit, settings.body_timeout).await?;
+        body::check_type(&parts.headers, &body)?;
+        body
+    } else {
+        bytes::Bytes::new()
+    };
+    let deadline = shared.settings.request_deadline;
+    let call = Call { shared, caller, context, version, base, path, captures, params, body, extended };
+    timeout(deadline, (route.run)(call)).await.unwrap_or_else(|_| {
+        Err(Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "Not answered within {} seconds; what was asked may or may not have happened.",
+                deadline.as_secs()
+            ),
+        ))
+    })
+}
+
+/// Whom the request's token stands for; 401 with a pointer to the identity face otherwise.
+fn identify(shared: &Shared, parts: &Parts, base: &Base) -> Result<Arc<Caller>, Refused> {
+    let token = parts.headers.get("x-auth-token");
+    if let Some(caller) = token.and_then(|token| shared.tokens.validate(token.as_bytes())) {
+        return Ok(caller);
+    }
+    let mut refused =
+        Refused::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.");
+    if let Ok(value) = HeaderValue::from_str(&format!("Keystone uri=\"{}/identity\"", base.origin)) {
+        refused.header = Some((WWW_AUTHENTICATE, value));
+    }
+    Err(refused)
+}

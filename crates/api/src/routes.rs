@@ -1,0 +1,187 @@
+//! The routes: tables of (method, path, rule, handler), and the router made of nothing else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use axum::routing::{MethodFilter, on};
+
+use crate::app::Shared;
+use crate::compute::{self, actions, catalog, flavors, servers, versions};
+use crate::edge::call::{Answered, Route, Work};
+use crate::edge::refused::{Refused, Style};
+use crate::edge::seam;
+use crate::{admin, identity, image};
+
+/// Where the compute face is mounted.
+const COMPUTE_MOUNTS: &[&str] =
+    &["/v2.1", "/v2.1/{project_id}", "/compute/v2.1", "/compute/v2.1/{project_id}"];
+/// Where the image face is mounted.
+const IMAGE_MOUNTS: &[&str] = &["/v2", "/image/v2"];
+
+macro_rules! routes {
+    ($versioned:literal: $($method:ident $path:literal $rule:literal $handler:path;)*) => {
+        &[$(Route {
+            method: Method::$method,
+            path: $path,
+            rule: $rule,
+            versioned: $versioned,
+            run: |call| work($handler(call)),
+        }),*]
+    };
+}
+
+fn work(handler: impl Future<Output = Answered> + Send + 'static) -> Work {
+    Box::pin(handler)
+}
+
+/// The compute face.
+static COMPUTE: &[Route] = routes! { true:
+    GET "/servers" "os_compute_api:servers:index" servers::index;
+    POST "/servers" "os_compute_api:servers:create" servers::create;
+    GET "/servers/detail" "os_compute_api:servers:detail" servers::detail;
+    GET "/servers/{id}" "os_compute_api:servers:show" servers::show;
+    PUT "/servers/{id}" "os_compute_api:servers:update" compute::not_yet;
+    DELETE "/servers/{id}" "os_compute_api:servers:delete" servers::delete;
+    POST "/servers/{id}/action" "os_compute_api:servers:action" actions::act;
+    GET "/servers/{id}/metadata" "os_compute_api:server-metadata:index" servers::metadata;
+    POST "/servers/{id}/metadata" "os_compute_api:server-metadata:create" compute::not_yet;
+    PUT "/servers/{id}/metadata" "os_compute_api:server-metadata:create" compute::not_yet;
+    GET "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:show" servers::metadata_item;
+    PUT "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:create" compute::not_yet;
+    DELETE "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:delete" compute::not_yet;
+    GET "/servers/{id}/ips" "os_compute_api:ips:index" servers::ips;
+    GET "/servers/{id}/ips/{network}" "os_compute_api:ips:show" servers::ips_of;
+    GET "/servers/{id}/os-volume_attachments" "os_compute_api:os-volumes-attachments:index" servers::volumes;
+    GET "/servers/{id}/os-security-groups" "os_compute_api:os-security-groups:list" servers::security_groups;
+    GET "/flavors" "os_compute_api:flavors" flavors::index;
+    GET "/flavors/detail" "os_compute_api:flavors" flavors::detail;
+    GET "/flavors/{id}" "os_compute_api:flavors" flavors::show;
+    GET "/flavors/{id}/os-extra_specs" "os_compute_api:os-flavor-extra-specs:index" flavors::extra_specs;
+    GET "/extensions" "os_compute_api:extensions" catalog::extensions;
+    GET "/os-availability-zone" "os_compute_api:os-availability-zone:list" catalog::zones;
+    GET "/os-availability-zone/detail" "os_compute_api:os-availability-zone:detail" catalog::zones_detail;
+    GET "/os-services" "os_compute_api:os-services:list" catalog::services;
+};
+
+/// The image face.
+static IMAGE: &[Route] = routes! { false:
+    GET "/images" "image:list" image::index;
+    GET "/images/{id}" "image:show" image::show;
+};
+
+/// Version documents and our own administration.
+static ROOT: &[Route] = routes! { false:
+    GET "/" "skep:versions" versions::list;
+    GET "/compute" "skep:versions" versions::list;
+    GET "/compute/" "skep:versions" versions::list;
+    GET "/v2.1" "skep:versions" versions::current;
+    GET "/v2.1/" "skep:versions" versions::current;
+    GET "/compute/v2.1" "skep:versions" versions::current;
+    GET "/compute/v2.1/" "skep:versions" versions::current;
+    GET "/v2" "skep:versions" versions::legacy;
+    GET "/v2/" "skep:versions" versions::legacy;
+    GET "/compute/v2" "skep:versions" versions::legacy;
+    GET "/compute/v2/" "skep:versions" versions::legacy;
+    GET "/image" "skep:versions" image::versions;
+    GET "/image/" "skep:versions" image::versions;
+    GET "/image/versions" "skep:versions" image::versions;
+    GET "/image/v2" "skep:versions" image::versions;
+    GET "/image/v2/" "skep:versions" image::versions;
+    GET "/identity" "skep:versions" identity::versions;
+    GET "/identity/" "skep:versions" identity::versions;
+    GET "/identity/v3" "skep:versions" identity::version;
+    GET "/identity/v3/" "skep:versions" identity::version;
+    GET "/v3" "skep:versions" identity::version;
+    GET "/v3/" "skep:versions" identity::version;
+    GET "/admin/v1/status" "skep:status" admin::status;
+};
+
+/// Every route with the full path of each of its mounts.
+fn all() -> impl Iterator<Item = (String, &'static Route)> {
+    let faces: [(&[&str], &'static [Route]); 3] =
+        [(COMPUTE_MOUNTS, COMPUTE), (IMAGE_MOUNTS, IMAGE), (&[""], ROOT)];
+    faces.into_iter().flat_map(|(mounts, routes)| {
+        mounts
+            .iter()
+            .flat_map(move |mount| routes.iter().map(move |route| (format!("{mount}{}", route.path), route)))
+            .collect::<Vec<_>>()
+    })
+}
+
+/// The router over all tables.
+pub fn router(shared: &Arc<Shared>) -> Router {
+    let mut router = Router::new();
+    for (path, route) in all() {
+        let shared = Arc::clone(shared);
+        let filter = match route.method {
+            Method::POST => MethodFilter::POST,
+            Method::PUT => MethodFilter::PUT,
+            Method::DELETE => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
+        router = router.route(
+            &path,
+            on(filter, move |request: Request<Body>| seam::enter(Arc::clone(&shared), route, request)),
+        );
+    }
+    router.method_not_allowed_fallback(wrong_method).fallback(no_such_route)
+}
+
+async fn wrong_method(request: Request<Body>) -> axum::response::Response {
+    Refused::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("The method {} is not allowed for this resource.", request.method()),
+    )
+    .render(Style::of(request.uri().path()))
+}
+
+async fn no_such_route(request: Request<Body>) -> axum::response::Response {
+    Refused::not_found("The resource could not be found.").render(Style::of(request.uri().path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::policy::{self, RULES};
+
+    #[test]
+    fn every_route_has_a_rule() {
+        for (path, route) in all() {
+            assert!(
+                policy::need(route.rule).is_some(),
+                "{} {path} names no rule: {}",
+                route.method,
+                route.rule
+            );
+        }
+    }
+
+    #[test]
+    fn only_version_documents_are_public() {
+        for (path, route) in all() {
+            let public = policy::need(route.rule) == Some(policy::Need::Anyone);
+            assert_eq!(public, route.rule == "skep:versions", "{} {path}", route.method);
+        }
+    }
+
+    #[test]
+    fn every_rule_of_a_route_face_is_used() {
+        // Rules that handlers ask for themselves.
+        let inner = [
+            "skep:cells:show",
+            "os_compute_api:servers:index:get_all_tenants",
+            "os_compute_api:servers:start",
+            "os_compute_api:servers:stop",
+            "os_compute_api:servers:reboot",
+            "os_compute_api:os-deferred-delete:force",
+            "os_compute_api:os-console-output",
+            "os_compute_api:os-extended-server-attributes",
+        ];
+        for (rule, _) in RULES {
+            let used = inner.contains(rule) || all().any(|(_, route)| route.rule == *rule);
+            assert!(used, "{rule} guards nothing");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What an operator can set.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Settings of the HTTP face.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where users reach it, as `https://cloud.example[/path]`, for links in answers; without it links
+    /// are built from each request's `Host`.
+    pub public_url: Option<String>,
+    /// The region that this endpoint serves; empty for one that serves all.
+    pub region: String,
+    /// The tokens that are known.
+    pub tokens: Vec<StaticToken>,
+    /// Largest request body in bytes; beyond it, 413.
+    pub body_limit: usize,
+    /// Most connections at a time; beyond it, 503.
+    pub max_connections: usize,
+    /// How long a request's head may take, and how long a connection may idle.
+    pub header_timeout: Duration,
+    /// How long the next piece of a request's body may take.
+    pub body_timeout: Duration,
+    /// How long a request may be worked on; beyond it, 503.
+    pub request_deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            region: String::new(),
+            tokens: Vec::new(),
+            body_limit: 1024 * 1024,
+            max_connections: 4096,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(15),
+            request_deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A token and whom it stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StaticToken {
+    /// What the caller sends as `X-Auth-Token`. Secret.
+    pub token: String,
+    /// The user's id.
+    pub user: String,
+    /// The project's id.
+    pub project: String,
+    /// Roles held in that project: `reader`, `member`, `admin`.
+    pub roles: Vec<String>,
+}
+
+impl fmt::Debug for StaticToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticToken")
+            .field("user", &self.user)
+            .field("project", &self.project)
+            .field("roles", &self.roles)
+            .finish_non_exhaustive()
+    }
+}

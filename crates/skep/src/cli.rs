@@ -1,0 +1,98 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::{client, dev, role};
+use crate::exit::{Code, Failure};
+
+/// One API over many container cells.
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make instances of an image
+    Run(client::run::Run),
+    /// List instances
+    #[command(visible_alias = "list")]
+    Ps(client::ps::Ps),
+    /// Show one instance
+    Show(client::show::Show),
+    /// Show the end of an instance's log
+    Logs(client::logs::Logs),
+    /// Start stopped instances
+    Start(client::act::Start),
+    /// Stop instances
+    Stop(client::act::Stop),
+    /// Stop and start instances
+    Reboot(client::act::Reboot),
+    /// Delete instances
+    Rm(client::act::Rm),
+    /// Sizes on offer
+    #[command(subcommand)]
+    Flavor(client::flavor::Flavor),
+    /// Images on offer
+    #[command(subcommand)]
+    Image(client::image::Image),
+    /// Cells and hosts, for administrators
+    Status(client::status::Status),
+    /// Play the API
+    Api(role::RoleArgs),
+    /// Play the superconductor: the API level's worker
+    Superconductor(role::RoleArgs),
+    /// Play the conductor: one cell's brain
+    Conductor(role::RoleArgs),
+    /// Play the agent: one host's hands
+    Agent(role::RoleArgs),
+    /// Databases
+    #[command(subcommand)]
+    Db(role::db::Db),
+    /// Cell mappings
+    #[command(subcommand)]
+    Cell(role::cell::CellCommand),
+    /// Play all roles in one process, for development
+    Dev(dev::Dev),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> Result<Code, Failure> {
+        match self.command {
+            Command::Run(it) => client::block_on(it.run()),
+            Command::Ps(it) => client::block_on(it.run()),
+            Command::Show(it) => client::block_on(it.run()),
+            Command::Logs(it) => client::block_on(it.run()),
+            Command::Start(it) => client::block_on(it.run()),
+            Command::Stop(it) => client::block_on(it.run()),
+            Command::Reboot(it) => client::block_on(it.run()),
+            Command::Rm(it) => client::block_on(it.run()),
+            Command::Flavor(it) => client::block_on(it.run()),
+            Command::Image(it) => client::block_on(it.run()),
+            Command::Status(it) => client::block_on(it.run()),
+            Command::Api(args) => role::play(args, "api", role::api::start),
+            Command::Superconductor(args) => {
+                role::play(args, "superconductor", role::superconductor::start)
+            }
+            Command::Conductor(args) => role::play(args, "conductor", role::conductor::start),
+            Command::Agent(args) => role::play(args, "agent", role::agent::start),
+            Command::Db(it) => client::block_on(it.run()),
+            Command::Cell(it) => client::block_on(it.run()),
+            Command::Dev(it) => it.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,107 @@
+//! The section of the API.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::number::whole;
+use super::secret::Secret;
+
+/// The API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// The address under which users reach it, for links; made from the request if absent.
+    pub public_url: Option<String>,
+    /// The region that this endpoint is limited to; empty serves all regions.
+    pub region: String,
+    /// More endpoints of the same process, each limited to one region.
+    pub regional: Vec<Regional>,
+    /// A TOML file with `[[tokens]]` entries, added to `tokens`.
+    pub tokens_file: Option<PathBuf>,
+    /// Who may do what.
+    pub tokens: Vec<Token>,
+    /// References of images that everybody is offered.
+    pub images: Vec<String>,
+    /// How long an instance may take to be ACTIVE before it is in ERROR, in seconds.
+    #[serde(deserialize_with = "whole")]
+    pub build_deadline_s: u64,
+    /// Limits of projects that have none of their own.
+    pub quota: Quota,
+    /// Most connections at a time; beyond it, 503.
+    #[serde(deserialize_with = "whole")]
+    pub max_connections: usize,
+    /// How long a request may be worked on, in milliseconds; beyond it, 503.
+    #[serde(deserialize_with = "whole")]
+    pub request_deadline_ms: u64,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8774)),
+            public_url: None,
+            region: String::new(),
+            regional: Vec::new(),
+            tokens_file: None,
+            tokens: Vec::new(),
+            images: Vec::new(),
+            build_deadline_s: 600,
+            quota: Quota::default(),
+            max_connections: 4_096,
+            request_deadline_ms: 60_000,
+        }
+    }
+}
+
+/// A token and whom it stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// What callers send in `X-Auth-Token`.
+    pub token: Secret,
+    /// The user's id.
+    pub user: String,
+    /// The project's id.
+    pub project: String,
+    /// Roles in that project; `admin` administers the cloud.
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+/// An endpoint that is limited to one region.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Regional {
+    /// The region.
+    pub region: String,
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// The address under which users reach it, for links; made from the request if absent.
+    #[serde(default)]
+    pub public_url: Option<String>,
+}
+
+/// Limits of a project; -1 means without limit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quota {
+    /// Instances.
+    #[serde(deserialize_with = "whole")]
+    pub instances: i64,
+    /// Virtual CPUs.
+    #[serde(deserialize_with = "whole")]
+    pub vcpus: i64,
+    /// Memory in MiB.
+    #[serde(deserialize_with = "whole")]
+    pub memory_mib: i64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { instances: -1, vcpus: -1, memory_mib: -1 }
+    }
+}

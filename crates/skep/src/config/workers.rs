@@ -1,0 +1,76 @@
+//! The sections of the superconductor, of the conductor, and of the way from the API level to cells.
+
+use serde::{Deserialize, Serialize};
+
+use super::number::whole;
+
+/// How the API level reaches cells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Router {
+    /// Connections to each cell's database.
+    #[serde(deserialize_with = "whole")]
+    pub connections: u32,
+    /// Longest that one call to a cell may take, in milliseconds.
+    #[serde(deserialize_with = "whole")]
+    pub deadline_ms: u64,
+    /// Calls to one cell at a time; more wait.
+    #[serde(deserialize_with = "whole")]
+    pub bulkhead: usize,
+    /// How often the mappings are read again, in milliseconds.
+    #[serde(deserialize_with = "whole")]
+    pub refresh_ms: u64,
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self { connections: 8, deadline_ms: 2_000, bulkhead: 64, refresh_ms: 500 }
+    }
+}
+
+/// The superconductor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Superconductor {
+    /// Its name, for operators.
+    pub name: String,
+    /// Most tasks taken in one transaction.
+    #[serde(deserialize_with = "whole")]
+    pub batch: i64,
+    /// Most tasks held at a time.
+    #[serde(deserialize_with = "whole")]
+    pub in_flight: usize,
+    /// Most unsettled bindings of one cell.
+    #[serde(deserialize_with = "whole")]
+    pub cell_cap: i64,
+}
+
+impl Default for Superconductor {
+    fn default() -> Self {
+        Self { name: "superconductor".into(), batch: 64, in_flight: 512, cell_cap: 256 }
+    }
+}
+
+/// The conductor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conductor {
+    /// Most instances placed in one transaction.
+    #[serde(deserialize_with = "whole")]
+    pub batch: i64,
+    /// Most calls of agents answered at a time.
+    #[serde(deserialize_with = "whole")]
+    pub concurrency: usize,
+    /// How often agents are to sync at least, in milliseconds.
+    #[serde(deserialize_with = "whole")]
+    pub heartbeat_ms: u64,
+    /// How long a host may be silent before it gets nothing new, in milliseconds.
+    #[serde(deserialize_with = "whole")]
+    pub silence_ms: u64,
+}
+
+impl Default for Conductor {
+    fn default() -> Self {
+        Self { batch: 64, concurrency: 32, heartbeat_ms: 5_000, silence_ms: 30_000 }
+    }
+}

@@ -1,0 +1,140 @@
+//! `skep api`: what users reach.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::StaticToken;
+use futures::future::join_all;
+use model::image::ImageRef;
+use router::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use verbs::Verbs;
+
+use super::level::Level;
+use super::process::DRAIN;
+use super::{Ground, Running};
+use crate::config::{self, Api as Section, Config, Token};
+use crate::exit::Failure;
+
+/// Starts the API. It waits neither for a cell nor for the API database.
+pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure> {
+    Ok(open(config, ground).await?.running)
+}
+
+/// An API that runs, and what a development cloud wants to know of it.
+pub struct Opened {
+    /// The role.
+    pub running: Running,
+    /// Its way to the cells.
+    pub router: Router,
+    /// Where it listens: the endpoint for all regions (named by its own section's region, usually none),
+    /// then those of single regions.
+    pub endpoints: Vec<(String, SocketAddr)>,
+}
+
+struct Endpoint {
+    region: String,
+    public_url: Option<String>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Starts the API.
+pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
+    let section = &config.api;
+    let tokens = tokens(section)?;
+    let settings = verbs_settings(section)?;
+    // Bound first: an address that is taken is found out before anything else is touched.
+    let mut endpoints = vec![bind("api.listen", section.listen, &section.region, &section.public_url).await?];
+    for regional in &section.regional {
+        let key = "api.regional.listen";
+        endpoints.push(bind(key, regional.listen, &regional.region, &regional.public_url).await?);
+    }
+    let level = Level::open(config, ground).await?;
+    let (router, bus) = (level.router.clone(), level.bus.clone());
+    let verbs = Verbs::new(settings, ground.env.clone(), level.db.clone(), router.clone(), bus);
+    let asked = verbs.clone();
+    let addresses = endpoints.iter().map(|endpoint| (endpoint.region.clone(), endpoint.address)).collect();
+    let drain = CancellationToken::new();
+    let serve = |endpoint: Endpoint| {
+        let settings = api::Settings {
+            public_url: endpoint.public_url,
+            region: endpoint.region,
+            tokens: tokens.clone(),
+            max_connections: section.max_connections.max(1),
+            request_deadline: Duration::from_millis(section.request_deadline_ms.max(1)),
+            ..api::Settings::default()
+        };
+        let app = api::app(verbs.clone(), ground.env.clone(), settings);
+        tracing::info!(address = %endpoint.address, "listening");
+        tokio::spawn(api::serve(endpoint.listener, app, drain.clone(), DRAIN * 8 / 10))
+    };
+    let serving: Vec<_> = endpoints.into_iter().map(serve).collect();
+    let running = Running {
+        ready: Arc::new(move || {
+            let verbs = asked.clone();
+            Box::pin(async move { verbs.ready().await.map_err(|why| why.message) })
+        }),
+        ended: Box::pin(std::future::pending()),
+        drain: Box::new(move || {
+            Box::pin(async move {
+                drain.cancel();
+                join_all(serving).await;
+                level.close().await;
+            })
+        }),
+    };
+    Ok(Opened { running, router, endpoints: addresses })
+}
+
+async fn bind(
+    key: &str,
+    listen: SocketAddr,
+    region: &str,
+    public_url: &Option<String>,
+) -> Result<Endpoint, Failure> {
+    let taken = |why: std::io::Error| {
+        Failure::new(format!("{key}: cannot listen on {listen}: {why}; is another process there already?"))
+    };
+    let listener = TcpListener::bind(listen).await.map_err(taken)?;
+    let address = listener.local_addr().map_err(taken)?;
+    Ok(Endpoint { region: region.to_owned(), public_url: public_url.clone(), listener, address })
+}
+
+/// Tokens of the section and of its file.
+fn tokens(section: &Section) -> Result<Vec<StaticToken>, Failure> {
+    let mut all = section.tokens.clone();
+    if let Some(path) = &section.tokens_file {
+        all.extend(config::tokens(path)?);
+    }
+    if all.is_empty() {
+        return Err(Failure::usage("nobody could call: set api.tokens_file or [[api.tokens]]"));
+    }
+    if let Some(short) = all.iter().find(|token| token.token.reveal().len() < 16) {
+        let user = &short.user;
+        return Err(Failure::usage(format!("the token of user '{user}' has fewer than 16 characters")));
+    }
+    let known = |Token { token, user, project, roles }: Token| StaticToken {
+        token: token.reveal().to_owned(),
+        user,
+        project,
+        roles,
+    };
+    Ok(all.into_iter().map(known).collect())
+}
+
+fn verbs_settings(section: &Section) -> Result<verbs::Settings, Failure> {
+    let image = |text: &String| text.parse::<ImageRef>().map_err(|why| Failure::usage(format!("api.images: {why}")));
+    let quota = section.quota;
+    Ok(verbs::Settings {
+        build_deadline: Duration::from_secs(section.build_deadline_s.max(1)),
+        quota: api_db::quotas::Limits {
+            instances: quota.instances,
+            cores: quota.vcpus,
+            memory_mib: quota.memory_mib,
+        },
+        images: section.images.iter().map(image).collect::<Result<_, _>>()?,
+    })
+}

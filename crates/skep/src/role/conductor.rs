@@ -1,0 +1,49 @@
+//! `skep conductor`: one cell's brain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::drill::Gate;
+use tokio_util::sync::CancellationToken;
+
+use super::process::DRAIN;
+use super::{Ground, Running, database, needed};
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// Starts a conductor as soon as its cell's database answers.
+pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure> {
+    let url = needed(config.cell.transport.url.as_ref(), "cell.transport.url")?;
+    let db: cell_db::Db = database::open(&config.cell.database, "cell.database")?;
+    let bus = ground.connector.connect(url, Gate::default())?;
+    let section = &config.conductor;
+    let settings = conductor::Settings {
+        batch: section.batch.max(1),
+        concurrency: section.concurrency.max(1),
+        heartbeat: Duration::from_millis(section.heartbeat_ms.max(100)),
+        silence: Duration::from_millis(section.silence_ms.max(1_000)),
+    };
+    let shutdown = CancellationToken::new();
+    database::wait_for(&db, &cell_db::SCHEMA, "cell.database").await?;
+    let running =
+        conductor::start(settings, ground.env.clone(), db.clone(), bus.clone(), shutdown.clone()).await?;
+    let (asked, heard) = (db.clone(), bus.clone());
+    Ok(Running {
+        ready: Arc::new(move || {
+            let (db, bus) = (asked.clone(), heard.clone());
+            Box::pin(async move {
+                database::usable(&db, &cell_db::SCHEMA, "cell.database").await?;
+                if bus.is_connected() { Ok(()) } else { Err("cell.transport: not connected".to_owned()) }
+            })
+        }),
+        ended: Box::pin(std::future::pending()),
+        drain: Box::new(move || {
+            Box::pin(async move {
+                shutdown.cancel();
+                running.drain(DRAIN / 2).await;
+                bus.close().await;
+                db.close().await;
+            })
+        }),
+    })
+}

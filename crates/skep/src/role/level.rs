@@ -1,0 +1,57 @@
+//! What the api and the superconductor have in common: the API level's database and bus, and the way
+//! down to the cells.
+
+use std::time::Duration;
+
+use model::drill::Gate;
+use router::Router;
+use rpc::Bus;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ground, database};
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// The API level, opened. Nothing waits for a cell.
+pub struct Level {
+    /// Its database.
+    pub db: api_db::Db,
+    /// Its bus, if it has one.
+    pub bus: Option<Bus>,
+    /// The way to the cells.
+    pub router: Router,
+    /// Ends what was started here, and whoever shares it.
+    pub shutdown: CancellationToken,
+}
+
+impl Level {
+    /// Opens what the configuration names.
+    pub async fn open(config: &Config, ground: &Ground) -> Result<Self, Failure> {
+        let db: api_db::Db = database::open(&config.api_database, "api_database")?;
+        let bus = match &config.api_transport.url {
+            Some(url) => Some(ground.connector.connect(url.reveal(), Gate::default())?),
+            None => None,
+        };
+        database::check(&db, &api_db::SCHEMA, "api_database").await?;
+        let section = &config.router;
+        let settings = router::Settings {
+            connections: section.connections.max(1),
+            deadline: Duration::from_millis(section.deadline_ms.max(1)),
+            bulkhead: section.bulkhead.max(1),
+            refresh: Duration::from_millis(section.refresh_ms.max(50)),
+        };
+        let shutdown = CancellationToken::new();
+        let (env, connector) = (ground.env.clone(), ground.connector.clone());
+        let router = Router::start(settings, env, db.clone(), connector, shutdown.clone()).await;
+        Ok(Self { db, bus, router, shutdown })
+    }
+
+    /// Closes everything.
+    pub async fn close(self) {
+        self.shutdown.cancel();
+        if let Some(bus) = &self.bus {
+            bus.close().await;
+        }
+        self.db.close().await;
+    }
+}
