@@ -55,7 +55,8 @@ pub async fn wanted(
 
 /// What the cell believes that a host should run, for comparing digests.
 pub async fn numbers(tx: &mut Tx, host: HostId) -> Result<Vec<(InstanceId, At)>, Error> {
-    const SQL: &str = "SELECT id, epoch, placement, generation FROM instance WHERE host = $1 ORDER BY id";
+    const SQL: &str = "SELECT id, epoch, placement, generation FROM instance
+        WHERE host = $1 AND intent <> 'gone' ORDER BY id";
     let rows: Vec<(Uuid, i64, i64, i64)> = tx.all(SQL, args![host]).await?;
     Ok(rows
         .into_iter()

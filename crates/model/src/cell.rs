@@ -42,17 +42,9 @@ impl CellState {
 
     /// Reads the word stored and shown.
     pub fn parse(word: &str) -> Option<Self> {
-        [
-            Self::New,
-            Self::Testing,
-            Self::Active,
-            Self::Cordoned,
-            Self::Draining,
-            Self::Drained,
-            Self::Retired,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == word)
+        [Self::New, Self::Testing, Self::Active, Self::Cordoned, Self::Draining, Self::Drained, Self::Retired]
+            .into_iter()
+            .find(|state| state.as_str() == word)
     }
 }
 

@@ -108,7 +108,12 @@ mod tests {
 
     #[test]
     fn references() {
-        for good in ["busybox", "skep/web:1", "localhost:5000/a/b:v1.2", "reg.example.com/x@sha256:0000000000000000000000000000000000000000000000000000000000000000"] {
+        for good in [
+            "busybox",
+            "skep/web:1",
+            "localhost:5000/a/b:v1.2",
+            "reg.example.com/x@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        ] {
             assert!(good.parse::<ImageRef>().is_ok(), "{good}");
         }
         for bad in ["", "UPPER", "a//b", "a:", "a@sha256:00", "a b", "/a", "a/", "-x", "a:.x", "../x"] {

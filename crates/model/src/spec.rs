@@ -166,12 +166,16 @@ impl ContainerSpec {
         if self.command.len() > 256 || self.command.iter().map(String::len).sum::<usize>() > 64 * 1024 {
             return refuse("command may have at most 256 words and 64 KiB".into());
         }
-        if self.env.len() > 512 || self.env.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > 128 * 1024 {
+        if self.env.len() > 512 || self.env.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > 128 * 1024
+        {
             return refuse("environment may have at most 512 variables and 128 KiB".into());
         }
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-                return refuse(format!("environment variable '{}' has a name or value that no process can have", name.escape_debug()));
+                return refuse(format!(
+                    "environment variable '{}' has a name or value that no process can have",
+                    name.escape_debug()
+                ));
             }
         }
         if self.command.iter().any(|word| word.contains('\0')) {
@@ -189,7 +193,11 @@ impl ContainerSpec {
                 return refuse("a container port must not be 0, a host port not below 1024".into());
             }
             if !seen.insert((port.container, port.protocol)) {
-                return refuse(format!("port {}/{} is published twice", port.container, port.protocol.as_str()));
+                return refuse(format!(
+                    "port {}/{} is published twice",
+                    port.container,
+                    port.protocol.as_str()
+                ));
             }
         }
         if self.labels.keys().any(|key| key.starts_with("skep.") || key.is_empty()) {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
-use crate::instance::{At, Intent, Power};
 use crate::ids::InstanceId;
+use crate::instance::{At, Intent, Power};
 use crate::spec::{Protocol, RequestSpec};
 
 /// A published port as it came out.

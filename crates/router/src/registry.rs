@@ -107,10 +107,11 @@ impl Router {
                 }
                 other => {
                     left.extend(other.cloned());
+                    let name = cell.name.clone();
                     match self.open(cell) {
                         Ok(handle) => drop(next.insert(handle.cell.id, Arc::new(handle))),
-                        Err((cell, fault)) => {
-                            tracing::error!(cell.name = cell.name, cause = %fault, "cell cannot be opened");
+                        Err(fault) => {
+                            tracing::error!(cell.name = name, cause = %fault, "cell cannot be opened");
                         }
                     }
                 }
@@ -132,21 +133,15 @@ impl Router {
         Ok(())
     }
 
-    fn open(&self, cell: Cell) -> Result<CellHandle, (Cell, Fault)> {
+    fn open(&self, cell: Cell) -> Result<CellHandle, Fault> {
         let Settings { connections, deadline, bulkhead, .. } = self.inner.settings;
         let gate = self.gate(&cell.name);
         let settings =
             sql::Settings { url: cell.database_url.clone(), connections, deadline, gate: gate.clone() };
-        let db = match cell_db::Db::open(&settings) {
-            Ok(db) => db,
-            Err(error) => return Err((cell, error.into())),
-        };
+        let db = cell_db::Db::open(&settings)?;
         let bus = match cell.is_cell0() {
             true => None,
-            false => match self.inner.connector.connect(&cell.transport_url, gate) {
-                Ok(bus) => Some(bus),
-                Err(fault) => return Err((cell, fault)),
-            },
+            false => Some(self.inner.connector.connect(&cell.transport_url, gate)?),
         };
         tracing::info!(cell.name = cell.name, version = cell.version, "cell mapping opened");
         let (env, breaker, bulkhead) = (self.inner.env.clone(), Breaker::default(), Semaphore::new(bulkhead));

@@ -2,8 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{client, dev, role};
 use crate::exit::{Code, Failure};
+use crate::{client, dev, role};
 
 /// One API over many container cells.
 #[derive(Debug, Parser)]
@@ -74,9 +74,7 @@ impl Cli {
             Command::Image(it) => client::block_on(it.run()),
             Command::Status(it) => client::block_on(it.run()),
             Command::Api(args) => role::play(args, "api", role::api::start),
-            Command::Superconductor(args) => {
-                role::play(args, "superconductor", role::superconductor::start)
-            }
+            Command::Superconductor(args) => role::play(args, "superconductor", role::superconductor::start),
             Command::Conductor(args) => role::play(args, "conductor", role::conductor::start),
             Command::Agent(args) => role::play(args, "agent", role::agent::start),
             Command::Db(it) => client::block_on(it.run()),

@@ -65,11 +65,6 @@ impl Health {
         Ok(Self { listener, metrics, ready })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok()
-    }
-
     /// Serves until `stop`; from `draining` on it is not ready any more.
     pub async fn serve(self, draining: CancellationToken, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));

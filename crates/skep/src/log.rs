@@ -1,7 +1,6 @@
 //! Logging: text for people or JSON for machines, on standard error, with a level that can be changed
 //! while the process runs.
 
-use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,7 +26,9 @@ pub fn start(log: &Log) -> Result<Level, Failure> {
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {
         Format::Text => lines.with_ansi(false).boxed(),
-        Format::Json => lines.json().with_current_span(true).with_span_list(false).flatten_event(true).boxed(),
+        Format::Json => {
+            lines.json().with_current_span(true).with_span_list(false).flatten_event(true).boxed()
+        }
     };
     tracing_subscriber::registry()
         .with(filter)
@@ -76,12 +77,10 @@ impl Level {
     }
 }
 
-fn received(signal: &mut Option<Signal>) -> impl Future<Output = ()> + '_ {
-    async move {
-        match signal {
-            Some(signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
-        }
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -35,7 +35,7 @@ impl Verbs {
                     // Refused like what is being built, which it is.
                     return action.check(id, row.stage, row.power, row.task);
                 }
-                Found::Dark(.., error) => return Err(error.into()),
+                Found::Dark(unseen) => return Err(unseen.why.into()),
             };
             action.check(id, row.stage, row.power, row.task)?;
             if row.host.is_none() {
@@ -82,7 +82,7 @@ impl Verbs {
     ) -> Result<String, Fault> {
         let row = match self.find(caller, id).await? {
             Found::Row(row) | Found::Waiting(row) => row,
-            Found::Dark(.., error) => return Err(error.into()),
+            Found::Dark(unseen) => return Err(unseen.why.into()),
         };
         let (Some((host, _)), Some(cell)) = (row.host, row.cell) else {
             return match row.stage {

@@ -25,7 +25,7 @@ impl Verbs {
         let mut items: Vec<Seen> = Vec::new();
         let mut from = after.map_or((Timestamp(i64::MAX), Uuid::max()), |key| (key.created, key.id.uuid()));
         let limit = plan.limit as i64;
-        while limit > 0 {
+        loop {
             let answers = scatter(self.inner.router.cells(), |handle| {
                 let (cell, project, wanted) = (handle.cell.id, plan.project.clone(), wanted.clone());
                 async move {

@@ -17,8 +17,15 @@ pub(crate) enum Found {
     Row(Box<Instance>),
     /// It is not in a cell's database yet, or between two.
     Waiting(Box<Instance>),
-    /// Its cell does not answer; what was asked for, and why.
-    Dark(Box<Mapping>, RequestSpec, Error),
+    /// Its cell does not answer.
+    Dark(Box<Unseen>),
+}
+
+/// What is known of an instance when its cell does not answer, and why it does not.
+pub(crate) struct Unseen {
+    mapping: Mapping,
+    spec: RequestSpec,
+    pub(crate) why: Error,
 }
 
 impl Verbs {
@@ -29,7 +36,7 @@ impl Verbs {
     pub async fn show(&self, caller: &Caller, id: InstanceId) -> Result<Seen, Fault> {
         match self.find(caller, id).await? {
             Found::Row(instance) | Found::Waiting(instance) => Ok(Seen::Fresh(instance)),
-            Found::Dark(mapping, spec, _) => Ok(Seen::Dark(Box::new(self.dark(*mapping, spec).await))),
+            Found::Dark(unseen) => Ok(Seen::Dark(Box::new(self.dark(*unseen).await))),
         }
     }
 
@@ -66,7 +73,10 @@ impl Verbs {
             };
             let handle = match self.inner.router.cell(cell) {
                 Ok(handle) => handle,
-                Err(fault) => return Ok(Found::Dark(Box::new(mapping), spec, Error::Down(fault.message))),
+                Err(fault) => {
+                    let why = Error::Down(fault.message);
+                    return Ok(Found::Dark(Box::new(Unseen { mapping, spec, why })));
+                }
             };
             let row = handle
                 .read(move |tx| -> Work<'_, Option<Instance>> {
@@ -74,7 +84,9 @@ impl Verbs {
                 })
                 .await;
             match row {
-                Err(error) if error.is_passing() => return Ok(Found::Dark(Box::new(mapping), spec, error)),
+                Err(why) if why.is_passing() => {
+                    return Ok(Found::Dark(Box::new(Unseen { mapping, spec, why })));
+                }
                 Err(error) => return Err(error.into()),
                 Ok(Some(row)) if row.at.epoch == mapping.epoch && row.stage != Stage::Tombstone => {
                     if mapping.state == State::Live {
@@ -110,7 +122,8 @@ impl Verbs {
     }
 
     /// What is known of an instance whose cell does not answer.
-    pub(crate) async fn dark(&self, mapping: Mapping, spec: RequestSpec) -> Dark {
+    async fn dark(&self, unseen: Unseen) -> Dark {
+        let Unseen { mapping, spec, .. } = unseen;
         let id = mapping.id;
         let last = self
             .inner

@@ -16,7 +16,9 @@ pub async fn find(http: &Http, wanted: &[String]) -> Result<Vec<Result<String, F
         true => Vec::new(),
         false => match wanted {
             // A name that cannot be a piece of an id, nor a regular expression, needs only its namesakes.
-            [name] if piece(name).is_none() && plain(name) => all(http, &format!("&name={}", escape(name))).await?,
+            [name] if piece(name).is_none() && plain(name) => {
+                all(http, &format!("&name={}", escape(name))).await?
+            }
             _ => all(http, "").await?,
         },
     };

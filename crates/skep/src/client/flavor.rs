@@ -73,7 +73,8 @@ fn pick(flavors: &[Value], wanted: Option<&str>) -> Result<String, Failure> {
     id.ok_or_else(|| match wanted {
         None => Failure::new("no flavors are on offer; ask the administrator"),
         Some(text) => {
-            let names: Vec<_> = flavors.iter().filter_map(|flavor| flavor["name"].as_str()).map(table::clean).collect();
+            let names: Vec<_> =
+                flavors.iter().filter_map(|flavor| flavor["name"].as_str()).map(table::clean).collect();
             Failure::new(format!("there is no flavor '{text}'; on offer are {}", names.join(", ")))
         }
     })

@@ -131,7 +131,9 @@ impl Http {
             Some(count) => format!("{count} cells"),
             None => format!("cell {}", names.join(", ")),
         };
-        crate::exit::complain(&format!("incomplete: no answer from {who}; what is shown of it is the last heard"));
+        crate::exit::complain(&format!(
+            "incomplete: no answer from {who}; what is shown of it is the last heard"
+        ));
         Code::Partial
     }
 }
@@ -152,7 +154,8 @@ impl Reply {
         let words = fault.and_then(|fault| fault.get("message")).and_then(Value::as_str);
         let mut text = super::table::clean(words.unwrap_or("the API gave no reason"));
         if words.is_none() || self.status >= 500 {
-            text = format!("{text} (HTTP {}, request {})", self.status, super::table::clean(&self.request_id));
+            text =
+                format!("{text} (HTTP {}, request {})", self.status, super::table::clean(&self.request_id));
         }
         match self.status {
             401 => Failure::new(format!("{text}: is SKEP_TOKEN of this cloud?")),

@@ -20,8 +20,7 @@ use std::future::Future;
 
 use crate::exit::{Code, Failure};
 
-pub use http::Http;
-pub use settings::Settings;
+pub use http::escape;
 
 /// Runs a command on a runtime of this one thread, which starts in well under a millisecond.
 pub fn block_on(command: impl Future<Output = Result<Code, Failure>>) -> Result<Code, Failure> {

@@ -55,7 +55,12 @@ impl Ps {
     /// Lists the instances, newest first.
     pub async fn run(self) -> Result<Code, Failure> {
         let http = Http::new(&self.settings)?;
-        let servers = self.fetch(&http).await?;
+        let wide = self.output == Form::Wide;
+        // At the same time: with a dark cell each takes a while.
+        let (servers, cells) = futures::join!(self.fetch(&http), async {
+            if wide { status::names(&http).await.unwrap_or_default() } else { BTreeMap::new() }
+        });
+        let servers = servers?;
         let text = match self.output {
             Form::Json => {
                 let all: Vec<Value> = servers.into_iter().map(|server| server.0).collect();
@@ -63,7 +68,7 @@ impl Ps {
             }
             Form::Name => servers.iter().map(|server| server.name() + "\n").collect(),
             Form::Table => columns(&servers, None, age),
-            Form::Wide => columns(&servers, Some(&cell_names(&http, &servers).await), age),
+            Form::Wide => columns(&servers, Some(&cells), age),
         };
         print(&text)?;
         Ok(http.verdict())
@@ -84,12 +89,17 @@ impl Ps {
         let mut servers: Vec<Server> = Vec::new();
         while servers.len() < wanted {
             let limit = PAGE.min(wanted - servers.len());
-            let after = servers.last().map(|last| format!("&marker={}", escape(last.id()))).unwrap_or_default();
+            let after =
+                servers.last().map(|last| format!("&marker={}", escape(last.id()))).unwrap_or_default();
             let mut page = http.get(&format!("/v2.1/servers/detail?limit={limit}{filter}{after}")).await?;
             let more = page.get("servers_links").is_some();
             let items = match page["servers"].take() {
                 Value::Array(items) => items,
-                _ => return Err(Failure::new("the API's answer is no list of servers: is this a compute endpoint?")),
+                _ => {
+                    return Err(Failure::new(
+                        "the API's answer is no list of servers: is this a compute endpoint?",
+                    ));
+                }
             };
             let done = items.is_empty() || !more;
             servers.extend(items.into_iter().map(Server));
@@ -104,14 +114,6 @@ impl Ps {
 
 fn age(created: &str) -> String {
     ago(created, Env::system().now())
-}
-
-/// Names of the cells, for administrators: servers tell ids. Without an answer ids are shown.
-pub async fn cell_names(http: &Http, servers: &[Server]) -> BTreeMap<String, String> {
-    match servers.iter().any(|server| uuid::Uuid::parse_str(&server.place().0).is_ok()) {
-        true => status::names(http).await.unwrap_or_default(),
-        false => BTreeMap::new(),
-    }
 }
 
 /// The table; with names of cells by id it is the wide one.
@@ -146,7 +148,8 @@ mod tests {
 
     #[test]
     fn columns_for_users_and_for_administrators() {
-        let mine = Server(json!({"id": "019a0000-0000-7000-8000-0123456789ab", "name": "web", "status": "ACTIVE"}));
+        let mine =
+            Server(json!({"id": "019a0000-0000-7000-8000-0123456789ab", "name": "web", "status": "ACTIVE"}));
         let cells = BTreeMap::from([("id1".to_owned(), "c1".to_owned())]);
         let table = columns(std::slice::from_ref(&mine), Some(&cells), |_| "now".into());
         assert!(!table.contains("CELL"), "{table}");

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::stream::{self, StreamExt};
+use model::Env;
 use model::image::ImageRef;
 use model::spec::{PortWish, RestartPolicy};
-use model::Env;
 use serde_json::{Map, Value, json};
 
 use super::http::Http;
@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn the_command_takes_all_that_follows_the_image() {
-        let line = "run -p 8080:80 -e A=b=c -l x= --restart on-failure:3 --zone z --network none web:1 sh -c echo";
+        let line =
+            "run -p 8080:80 -e A=b=c -l x= --restart on-failure:3 --zone z --network none web:1 sh -c echo";
         let run = Line::try_parse_from(line.split(' ')).expect("legal").run;
         let body = run.body("n", "1");
         let server = &body["server"];
@@ -182,7 +183,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_found_before_anything_is_sent() {
-        for line in ["run -p 80:80 i", "run -e A i", "run --restart never i", "run UPPER", "run --count 0 i"] {
+        for line in ["run -p 80:80 i", "run -e A i", "run --restart never i", "run UPPER", "run --count 0 i"]
+        {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

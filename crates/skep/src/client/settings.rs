@@ -35,15 +35,17 @@ impl Settings {
             line.or_else(|| environment::var(name)).filter(|value| !value.is_empty())
         };
         let endpoint = self.endpoint.clone().or_else(|| look("SKEP_ENDPOINT")).ok_or_else(|| {
-            Failure::usage("no endpoint: set SKEP_ENDPOINT or give --endpoint or --env-file (`skep dev` writes one)")
+            Failure::usage(
+                "no endpoint: set SKEP_ENDPOINT or give --endpoint or --env-file (`skep dev` writes one)",
+            )
         })?;
         let token = match &self.token_file {
             Some(path) => Some(read(path)?.trim().to_owned()),
             None => look("SKEP_TOKEN"),
         };
-        let token = token.filter(|token| !token.is_empty()).ok_or_else(|| {
-            Failure::usage("no token: set SKEP_TOKEN or give --token-file or --env-file")
-        })?;
+        let token = token
+            .filter(|token| !token.is_empty())
+            .ok_or_else(|| Failure::usage("no token: set SKEP_TOKEN or give --token-file or --env-file"))?;
         if token.contains(|c: char| c.is_control()) {
             return Err(Failure::usage("the token contains a line break or another control character"));
         }
@@ -67,7 +69,9 @@ fn base(endpoint: &str) -> Result<String, Failure> {
         };
         return Err(Failure::usage(format!("endpoint '{endpoint}': {why}")));
     };
-    if rest.is_empty() || rest.starts_with('/') || rest.contains(|c: char| c.is_whitespace() || c.is_control())
+    if rest.is_empty()
+        || rest.starts_with('/')
+        || rest.contains(|c: char| c.is_whitespace() || c.is_control())
     {
         return Err(Failure::usage(format!("endpoint '{endpoint}' is not of the form http://HOST:PORT")));
     }

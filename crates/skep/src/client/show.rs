@@ -11,7 +11,7 @@ use super::find;
 use super::http::{Http, escape};
 use super::server::Server;
 use super::settings::Settings;
-use super::ps::cell_names;
+use super::status::names;
 use super::{Output, table};
 use crate::exit::{Code, Failure, print};
 
@@ -36,7 +36,11 @@ impl Show {
         let server = Server(answer["server"].take());
         print(&match self.output {
             Output::Json => format!("{:#}\n", server.0),
-            Output::Table => sheet(&server, &cell_names(&http, std::slice::from_ref(&server)).await),
+            Output::Table => {
+                let is_id = uuid::Uuid::parse_str(&server.place().0).is_ok();
+                let cells = if is_id { names(&http).await.unwrap_or_default() } else { BTreeMap::new() };
+                sheet(&server, &cells)
+            }
         })?;
         Ok(http.verdict())
     }
@@ -51,7 +55,10 @@ fn sheet(server: &Server, cells: &BTreeMap<String, String>) -> String {
         "" => String::new(),
         at => format!("{} ({})", table::clean(at), ago(at, Env::system().now())),
     };
-    let flavor = ["/flavor/original_name", "/flavor/id"].iter().map(|at| server.text(at)).find(|text| !text.is_empty());
+    let flavor = ["/flavor/original_name", "/flavor/id"]
+        .iter()
+        .map(|at| server.text(at))
+        .find(|text| !text.is_empty());
     let lines = [
         ("id", table::clean(server.id())),
         ("name", server.name()),
@@ -94,7 +101,9 @@ fn plain(value: &Value) -> String {
 
 fn quoted(value: &Value) -> String {
     match value {
-        Value::String(text) if !text.is_empty() && !text.contains([' ', '\'', '"', '\n']) => table::clean(text),
+        Value::String(text) if !text.is_empty() && !text.contains([' ', '\'', '"', '\n']) => {
+            table::clean(text)
+        }
         other => table::clean(&other.to_string()),
     }
 }

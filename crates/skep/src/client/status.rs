@@ -37,7 +37,8 @@ impl Status {
     }
 }
 
-/// The names of cells by their ids.
+/// The names of cells by their ids; servers tell ids. Refused where the caller is no administrator, and
+/// then ids are shown.
 pub async fn names(http: &Http) -> Result<BTreeMap<String, String>, Failure> {
     let status = http.get("/admin/v1/status").await?;
     let cells = status["cells"].as_array().map(Vec::as_slice).unwrap_or_default();

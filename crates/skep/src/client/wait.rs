@@ -149,7 +149,10 @@ mod tests {
             judge(&Server(json!({"status": status, "OS-EXT-STS:task_state": task})), goal)
         };
         assert_eq!(judge("ACTIVE", None, Goal::Started), Step::Reached);
-        assert_eq!(judge("ACTIVE", Some("powering-off"), Goal::Stopped), Step::Waiting("ACTIVE (powering-off)".into()));
+        assert_eq!(
+            judge("ACTIVE", Some("powering-off"), Goal::Stopped),
+            Step::Waiting("ACTIVE (powering-off)".into())
+        );
         assert!(matches!(judge("ACTIVE", Some("rebooting"), Goal::Active), Step::Waiting(_)));
         assert_eq!(judge("SHUTOFF", None, Goal::Stopped), Step::Reached);
         assert!(matches!(judge("ERROR", None, Goal::Active), Step::Failed(_)));

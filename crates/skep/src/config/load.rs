@@ -76,7 +76,8 @@ fn layer(name: &str, value: &str) -> Result<Table, String> {
     // Lists are written as in the file; everything else is text, which numbers understand too.
     let leaf = match value.trim_start().starts_with('[') {
         true => {
-            let list: Table = toml::from_str(&format!("list = {value}")).map_err(|_| "is no TOML list".to_owned())?;
+            let list: Table =
+                toml::from_str(&format!("list = {value}")).map_err(|_| "is no TOML list".to_owned())?;
             list.into_iter().next().map(|(_, list)| list).unwrap_or(Value::Array(Vec::new()))
         }
         false => Value::String(value.to_owned()),

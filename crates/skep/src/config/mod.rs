@@ -16,13 +16,13 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use agent::{Agent, Capacity, Engine};
+pub use api::{Api, Regional, Token};
 pub use load::{Source, load, outside, tokens};
 pub use number::whole;
-pub use agent::{Agent, Capacity, Engine};
-pub use api::{Api, Quota, Regional, Token};
-pub use workers::{Conductor, Router, Superconductor};
-pub use secret::expand;
 use secret::Secret;
+pub use secret::expand;
+pub use workers::{Conductor, Router, Superconductor};
 
 /// The whole file. Each role reads its own sections and demands what it needs of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

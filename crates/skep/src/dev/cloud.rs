@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::agent::engine::docker::Docker;
 use futures::future::{join_all, try_join_all};
 use model::{Cell, CellState, HostId, Resources};
 
@@ -12,8 +13,9 @@ use super::control::Switch;
 use super::dir::Dir;
 use super::engine::Found;
 use super::plan::PlannedCell;
-use crate::config::{Capacity, Config, Engine, Regional, Token};
+use super::probed::Probed;
 use crate::config::secret::Secret;
+use crate::config::{Capacity, Config, Engine, Regional, Token};
 use crate::exit::Failure;
 use crate::health::Ready;
 use crate::role::{DRAIN, Ground, Running, agent, api, cell, conductor, db, superconductor};
@@ -66,13 +68,14 @@ impl Cloud<'_> {
         for (cell, config) in cells.iter().zip(&below) {
             let hosts: Vec<Config> =
                 cell.hosts.iter().map(|(name, zone)| self.host(config, name, zone)).collect();
-            let agents = try_join_all(hosts.iter().map(|config| agent::start(config, ground))).await?;
+            let agents = try_join_all(hosts.iter().map(|config| self.agent(config, ground))).await?;
             others.extend(cell.hosts.iter().map(|(name, _)| format!("agent of {name}")).zip(agents));
         }
         let switches = cells.into_iter().map(|cell| {
             let (name, above) = (cell.name.clone(), [api.router.clone(), router.clone()]);
             // All of them, also when one does not know the cell.
-            let set = move |drill| above.iter().filter(|router| router.drill(&name, drill)).count() == above.len();
+            let set =
+                move |drill| above.iter().filter(|router| router.drill(&name, drill)).count() == above.len();
             Switch { cell: cell.name, region: cell.region, gate: Default::default(), set: Box::new(set) }
         });
         Ok(Started { endpoints: api.endpoints, switches: switches.collect(), api: api.running, others })
@@ -139,6 +142,16 @@ impl Cloud<'_> {
             Found::Scripted(_) => agent.engine = Engine::Scripted,
         }
         config
+    }
+
+    async fn agent(&self, config: &Config, ground: &Ground) -> Result<Running, Failure> {
+        match self.engine {
+            Found::Docker(url) => {
+                let engine = Arc::new(Probed::new(Docker::new(url)?));
+                agent::start_on(engine, config, ground).await
+            }
+            Found::Scripted(_) => agent::start(config, ground).await,
+        }
     }
 
     async fn map(&self, above: &Config, cells: &[PlannedCell], ground: &Ground) -> Result<(), Failure> {
@@ -214,7 +227,9 @@ impl Started {
     /// How its roles are asked whether they are ready.
     pub fn checks(&self) -> Checks {
         let all = std::iter::once(("api".to_owned(), self.api.ready.clone()));
-        Checks(Arc::new(all.chain(self.others.iter().map(|(name, role)| (name.clone(), role.ready.clone()))).collect()))
+        Checks(Arc::new(
+            all.chain(self.others.iter().map(|(name, role)| (name.clone(), role.ready.clone()))).collect(),
+        ))
     }
 
     /// Drains the API first, so that nothing new comes in, then everything below it.

@@ -66,7 +66,10 @@ impl Dir {
         let (plan, resumed) = match known {
             Ok(text) => {
                 let plan = toml::from_str(&text).map_err(|why| {
-                    Failure::new(format!("{at}/{PLAN} cannot be read ({}): remove {at} to begin anew", why.message()))
+                    Failure::new(format!(
+                        "{at}/{PLAN} cannot be read ({}): remove {at} to begin anew",
+                        why.message()
+                    ))
                 })?;
                 (plan, true)
             }

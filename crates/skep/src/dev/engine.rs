@@ -8,7 +8,7 @@ use agent::engine::docker::Docker;
 use futures::stream::{self, StreamExt};
 use model::HostId;
 
-use super::Wanted;
+use super::{Wanted, networks};
 use crate::config::environment;
 use crate::exit::Failure;
 
@@ -52,7 +52,9 @@ pub async fn find(wanted: Wanted, url: &str, host: HostId) -> Result<Found, Fail
     match probe(url, host).await {
         Ok(()) => Ok(Found::Docker(url.to_owned())),
         Err(why) if wanted == Wanted::Auto => Ok(Found::Scripted(Some(why))),
-        Err(why) => Err(Failure::new(format!("{why}; give --engine-url, or --engine scripted to go without"))),
+        Err(why) => {
+            Err(Failure::new(format!("{why}; give --engine-url, or --engine scripted to go without")))
+        }
     }
 }
 
@@ -69,16 +71,19 @@ async fn probe(url: &str, host: HostId) -> Result<(), String> {
     }
 }
 
-/// Removes every container of these hosts. Returns how many were removed and how many are left.
+/// Removes every container and network of these hosts. Returns how many containers were
+/// removed and how many are left.
 pub async fn remove_all(url: &str, hosts: Vec<HostId>) -> Result<(usize, usize), Failure> {
     let docker: Arc<Docker> = Arc::new(Docker::new(url)?);
     let (mut removed, mut left) = (0, 0);
     let work = async {
         for host in hosts {
-            let names: Vec<_> = docker.list(host).await?.into_iter().map(|container| container.name).collect();
+            let names: Vec<_> =
+                docker.list(host).await?.into_iter().map(|container| container.name).collect();
             let docker = &docker;
-            let mut done =
-                stream::iter(names).map(|name| async move { docker.remove(name).await }).buffer_unordered(PARALLEL);
+            let mut done = stream::iter(names)
+                .map(|name| async move { docker.remove(name).await })
+                .buffer_unordered(PARALLEL);
             while let Some(one) = done.next().await {
                 match one {
                     Ok(()) => removed += 1,
@@ -87,6 +92,9 @@ pub async fn remove_all(url: &str, hosts: Vec<HostId>) -> Result<(usize, usize),
                         tracing::warn!(%why, "a container could not be removed");
                     }
                 }
+            }
+            if let Err(why) = networks::remove(url, host).await {
+                tracing::warn!(why, "a network could not be removed");
             }
         }
         Ok::<(), Failure>(())

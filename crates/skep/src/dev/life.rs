@@ -109,7 +109,9 @@ fn open(options: &Options) -> Result<Dir, Failure> {
 /// Finds out early whether the API could listen.
 fn free(listen: SocketAddr) -> Result<(), Failure> {
     TcpListener::bind(listen).map(drop).map_err(|why| {
-        Failure::new(format!("cannot listen on {listen}: {why}; stop what listens there, or give another --listen"))
+        Failure::new(format!(
+            "cannot listen on {listen}: {why}; stop what listens there, or give another --listen"
+        ))
     })
 }
 
@@ -182,7 +184,13 @@ fn greet(dir: &Dir, started: &Started, took: Duration) -> Result<(), Failure> {
         let what = if region.is_empty() { "endpoint".to_owned() } else { format!("{region} only") };
         text += &format!("{what:<14} {}\n", papers::url(address));
     }
-    text += &format!("{:<14} {}\n{:<14} {} (cloud skep)\n\n", "token", file("token"), "OpenStack", file("clouds.yaml"));
+    text += &format!(
+        "{:<14} {}\n{:<14} {} (cloud skep)\n\n",
+        "token",
+        file("token"),
+        "OpenStack",
+        file("clouds.yaml")
+    );
     text += &format!(
         "Paste into another terminal:\n  . {}\n  skep run --name web --publish 80 --wait nginx\n  skep ps --all-projects --output wide\n\n",
         file("skep.env")
@@ -192,7 +200,11 @@ fn greet(dir: &Dir, started: &Started, took: Duration) -> Result<(), Failure> {
 
 fn shown(path: &Path) -> String {
     let text = path.display().to_string();
-    if text.contains(|c: char| c.is_whitespace() || c == '\'') { format!("'{}'", text.replace('\'', r"'\''")) } else { text }
+    if text.contains(|c: char| c.is_whitespace() || c == '\'') {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    } else {
+        text
+    }
 }
 
 /// Drains, and removes what was made unless it is to be kept.
@@ -212,7 +224,9 @@ async fn end(
         let (removed, left) = engine::remove_all(url, host_ids(&dir, env)?).await?;
         print(&format!("removed {removed} containers\n"))?;
         if left > 0 {
-            return Err(Failure::new(format!("{left} containers could not be removed; start again to try again")));
+            return Err(Failure::new(format!(
+                "{left} containers could not be removed; start again to try again"
+            )));
         }
     }
     dir.remove();

@@ -6,8 +6,10 @@ mod control;
 mod dir;
 mod engine;
 mod life;
+mod networks;
 mod papers;
 mod plan;
+mod probed;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

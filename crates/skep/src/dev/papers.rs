@@ -10,7 +10,8 @@ use crate::exit::Failure;
 pub fn write(dir: &Dir, endpoints: &[(String, SocketAddr)], token: &str) -> Result<(), Failure> {
     let main = endpoints.first().map(|(_, address)| url(address)).unwrap_or_default();
     dir.write("skep.env", &format!("export SKEP_ENDPOINT={main}\nexport SKEP_TOKEN={token}\n"))?;
-    let clouds: String = endpoints.iter().map(|(region, address)| cloud(region, &url(address), token)).collect();
+    let clouds: String =
+        endpoints.iter().map(|(region, address)| cloud(region, &url(address), token)).collect();
     dir.write("clouds.yaml", &format!("clouds:\n{clouds}"))
 }
 
@@ -44,6 +45,8 @@ mod tests {
     fn clouds() {
         let any: SocketAddr = "0.0.0.0:80".parse().expect("legal");
         let text = cloud("region1", &url(&any), "t");
-        assert!(text.starts_with("  skep-region1:\n") && text.contains("endpoint: http://127.0.0.1:80/v2.1\n"));
+        assert!(
+            text.starts_with("  skep-region1:\n") && text.contains("endpoint: http://127.0.0.1:80/v2.1\n")
+        );
     }
 }

@@ -48,7 +48,9 @@ impl Plan {
         fits("cells", self.cells)?;
         fits("hosts", self.hosts)?;
         match self.regions > self.cells {
-            true => Err(Failure::usage("there are more regions than cells: a region without a cell is empty")),
+            true => {
+                Err(Failure::usage("there are more regions than cells: a region without a cell is empty"))
+            }
             false => Ok(()),
         }
     }
@@ -109,9 +111,14 @@ mod tests {
     #[test]
     fn cells_are_dealt_out() {
         let cells = plan(2, 3, 2).cells();
-        assert_eq!(cells.iter().map(|c| c.region.as_str()).collect::<Vec<_>>(), ["region1", "region2", "region1"]);
+        assert_eq!(
+            cells.iter().map(|c| c.region.as_str()).collect::<Vec<_>>(),
+            ["region1", "region2", "region1"]
+        );
         assert_eq!(cells[1].hosts[1], ("cell2-host2".into(), "zone2".into()));
-        assert!(plan(4, 3, 2).check().is_err() && plan(1, 0, 2).check().is_err() && plan(1, 1, 1).check().is_ok());
+        assert!(
+            plan(4, 3, 2).check().is_err() && plan(1, 0, 2).check().is_err() && plan(1, 1, 1).check().is_ok()
+        );
     }
 
     #[test]

@@ -21,10 +21,13 @@ const PODMAN: &str = "unix:///run/podman/podman.sock";
 
 /// Starts the agent. It waits neither for its cell nor for its engine.
 pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure> {
+    start_on(engine(&config.agent, &ground.env)?, config, ground).await
+}
+
+/// Starts the agent on an engine.
+pub async fn start_on(engine: Arc<dyn Engine>, config: &Config, ground: &Ground) -> Result<Running, Failure> {
     let url = needed(config.cell.transport.url.as_ref(), "cell.transport.url")?;
-    let section = &config.agent;
     let told = told(config, &ground.env)?;
-    let engine = engine(section, &ground.env)?;
     let bus = ground.connector.connect(url, Gate::default())?;
     let shutdown = CancellationToken::new();
     tracing::info!(host = %told.host, name = told.name, cell = told.cell_name, "this host");
@@ -99,12 +102,14 @@ fn own_name() -> Result<String, Failure> {
 }
 
 /// The engine that the section names. Nothing is connected yet.
-pub fn engine(section: &Section, env: &Env) -> Result<Arc<dyn Engine>, Failure> {
+fn engine(section: &Section, env: &Env) -> Result<Arc<dyn Engine>, Failure> {
     let at = |usual: &str| Docker::new(section.engine_url.as_deref().unwrap_or(usual));
     let wrong = |why: model::Fault| Failure::usage(format!("agent.engine_url: {why}"));
     Ok(match section.engine {
         Kind::Docker => Arc::new(at(DOCKER).map_err(wrong)?),
         Kind::Podman => Arc::new(at(PODMAN).map_err(wrong)?),
-        Kind::Scripted => Arc::new(Scripted::new(env.clone(), Script { seed: env.random(), ..Script::default() })),
+        Kind::Scripted => {
+            Arc::new(Scripted::new(env.clone(), Script { seed: env.random(), ..Script::default() }))
+        }
     })
 }

@@ -126,7 +126,8 @@ fn tokens(section: &Section) -> Result<Vec<StaticToken>, Failure> {
 }
 
 fn verbs_settings(section: &Section) -> Result<verbs::Settings, Failure> {
-    let image = |text: &String| text.parse::<ImageRef>().map_err(|why| Failure::usage(format!("api.images: {why}")));
+    let image =
+        |text: &String| text.parse::<ImageRef>().map_err(|why| Failure::usage(format!("api.images: {why}")));
     let quota = section.quota;
     Ok(verbs::Settings {
         build_deadline: Duration::from_secs(section.build_deadline_s.max(1)),

@@ -115,7 +115,8 @@ impl Create {
 /// Refuses what could not be used, before it is stored. Nothing is connected.
 fn check(cell: &Cell, env: &Env) -> Result<(), Failure> {
     let plain = |text: &str| {
-        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
     if !plain(&cell.name) || !plain(&cell.region) {
         return Err(Failure::usage("a cell's name and region have 1 to 64 letters, digits, '-', '_' or '.'"));

@@ -22,16 +22,13 @@ pub fn settings(database: &Database, key: &str, gate: Gate) -> Result<Settings, 
 
 /// A handle on `database`. Nothing is connected yet.
 pub fn open<D: 'static>(database: &Database, key: &str) -> Result<Db<D>, Failure> {
-    Db::open(&settings(database, key, Gate::default())?).map_err(|why| Failure::usage(format!("{key}: {why}")))
+    Db::open(&settings(database, key, Gate::default())?)
+        .map_err(|why| Failure::usage(format!("{key}: {why}")))
 }
 
 /// Waits until the database answers and has a schema that this release works on. Refuses a schema of
 /// another release at once: waiting would not help.
-pub async fn wait_for<D: 'static>(
-    db: &Db<D>,
-    schema: &'static Schema,
-    key: &str,
-) -> Result<Status, Failure> {
+pub async fn wait_for<D: 'static>(db: &Db<D>, schema: &'static Schema, key: &str) -> Result<Status, Failure> {
     loop {
         match schema.status(db).await {
             Ok(status) => return Ok(status),

@@ -75,7 +75,9 @@ fn wait_ends_one_with_the_fault_and_four_on_timeout() {
 #[test]
 fn rm_by_a_piece_of_an_id_waits_until_it_is_gone() {
     let stub = Stub::new(|line, before| match line {
-        "GET /v2.1/servers?limit=1000" => (200, "", json!({"servers": [{"id": ID, "name": "web"}, {"id": OTHER, "name": "x"}]})),
+        "GET /v2.1/servers?limit=1000" => {
+            (200, "", json!({"servers": [{"id": ID, "name": "web"}, {"id": OTHER, "name": "x"}]}))
+        }
         line if line.starts_with("DELETE") => (204, "", Value::Null),
         _ if before < 4 => (503, "", Value::Null),
         _ => (404, "", json!({"itemNotFound": {"code": 404, "message": "gone"}})),
@@ -101,11 +103,15 @@ fn an_ambiguous_piece_is_refused_and_the_rest_is_done() {
 #[test]
 fn ps_pages_shows_and_ends_three_when_a_cell_is_dark() {
     let stub = Stub::new(|line, _| match line.contains("marker=") {
-        false => (200, "", json!({
-            "servers": [{"id": ID, "name": "web\u{1b}[2J", "status": "ACTIVE", "image": {"id": "x"}, "created": "2026-01-01T00:00:00Z",
-                "skep": {"ports": [{"container": 80, "protocol": "tcp", "address": "10.0.0.1", "host": 32768}]}}],
-            "servers_links": [{"rel": "next", "href": "http://elsewhere/"}],
-        })),
+        false => (
+            200,
+            "",
+            json!({
+                "servers": [{"id": ID, "name": "web\u{1b}[2J", "status": "ACTIVE", "image": {"id": "x"}, "created": "2026-01-01T00:00:00Z",
+                    "skep": {"ports": [{"container": 80, "protocol": "tcp", "address": "10.0.0.1", "host": 32768}]}}],
+                "servers_links": [{"rel": "next", "href": "http://elsewhere/"}],
+            }),
+        ),
         true => (200, "X-Skep-Dark-Cells: cell2", json!({"servers": [{"id": OTHER, "status": "UNKNOWN"}]})),
     });
     let output = stub.skep("ps -a --status error --name ^w");
@@ -116,7 +122,10 @@ fn ps_pages_shows_and_ends_three_when_a_cell_is_dark() {
     assert!(lines[1].starts_with("0123456789ab   web[2J   x"), "{lines:?}");
     assert!(lines[1].contains("10.0.0.1:32768->80/tcp"), "{lines:?}");
     assert!(lines[2].starts_with("ba9876543210") && lines[2].contains("UNKNOWN"), "{lines:?}");
-    assert_eq!(stub.asked()[0].line, "GET /v2.1/servers/detail?limit=1000&all_tenants=1&name=%5Ew&status=ERROR");
+    assert_eq!(
+        stub.asked()[0].line,
+        "GET /v2.1/servers/detail?limit=1000&all_tenants=1&name=%5Ew&status=ERROR"
+    );
     assert!(stub.asked()[1].line.ends_with(&format!("&marker={ID}")));
     assert_eq!(out(&stub.skep("ps -o name --limit 1")), "web[2J\n");
 }
@@ -131,7 +140,8 @@ fn logs_are_printed_as_they_are() {
 
 #[test]
 fn refusals_and_mistakes() {
-    let stub = Stub::new(|_, _| (409, "", json!({"conflictingRequest": {"code": 409, "message": "Cannot 'stop'"}})));
+    let stub =
+        Stub::new(|_, _| (409, "", json!({"conflictingRequest": {"code": 409, "message": "Cannot 'stop'"}})));
     let output = stub.skep(&format!("stop {ID}"));
     assert_eq!((code(&output), err(&output)), (1, "skep: Cannot 'stop'\n".to_owned()));
     assert_eq!(code(&stub.skep("stop")), 2);
@@ -140,7 +150,11 @@ fn refusals_and_mistakes() {
     assert_eq!(code(&bare), 2);
     assert!(err(&bare).contains("SKEP_ENDPOINT"), "{}", err(&bare));
     let mut nobody = Command::new(env!("CARGO_BIN_EXE_skep"));
-    let nobody = nobody.args(["ps", "--endpoint", "http://127.0.0.1:1"]).env("SKEP_TOKEN", "t").output().expect("runs");
+    let nobody = nobody
+        .args(["ps", "--endpoint", "http://127.0.0.1:1"])
+        .env("SKEP_TOKEN", "t")
+        .output()
+        .expect("runs");
     assert_eq!(code(&nobody), 1);
     assert!(err(&nobody).contains("cannot reach http://127.0.0.1:1"), "{}", err(&nobody));
 }
@@ -148,7 +162,11 @@ fn refusals_and_mistakes() {
 #[test]
 fn status_ends_three_when_a_cell_is_down() {
     let stub = Stub::new(|_, _| {
-        (200, "", json!({"cells": [{"name": "cell1", "region": "r", "state": "active", "up": false, "hosts": [], "instances": 0}]}))
+        (
+            200,
+            "",
+            json!({"cells": [{"name": "cell1", "region": "r", "state": "active", "up": false, "hosts": [], "instances": 0}]}),
+        )
     });
     let output = stub.skep("status");
     assert_eq!(code(&output), 3);

@@ -83,7 +83,8 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&str, usiz
                 line => lines.push(line.to_owned()),
             }
         }
-        let length = lines.iter().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            lines.iter().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).expect("reads the body");
         let line = lines[0].trim_end_matches(" HTTP/1.1").to_owned();

@@ -1,5 +1,6 @@
 //! Roles as processes: configuration, databases, health, log level, drain.
 
+mod dev;
 mod process;
 
 use std::process::Output;
@@ -24,7 +25,9 @@ fn databases_are_made_and_cells_are_mapped_once() {
     let at = dir.0.display();
     let config = dir.file(
         "api.toml",
-        &format!("[api_database]\nurl = 'sqlite:{at}/api.db'\n[cell0.database]\nurl = 'sqlite:{at}/cell0.db'\n"),
+        &format!(
+            "[api_database]\nurl = 'sqlite:{at}/api.db'\n[cell0.database]\nurl = 'sqlite:{at}/cell0.db'\n"
+        ),
     );
     let early = skep(&format!("cell list --config {config}"));
     assert_eq!(code(&early), 1);
@@ -82,12 +85,14 @@ fn a_conductor_starts_without_its_broker_tells_so_and_drains() {
         )
     };
     let config = dir.file("cell.toml", &text("info"));
-    let mut conductor = Process::start(&format!("conductor --config {config}"), &dir.0.join("log"));
+    let mut conductor =
+        Process::start(&format!("conductor --config {config}"), &dir.0.join("out"), &dir.0.join("log"));
     until("it waits for its database's schema or has ended", || dir.read("log").contains("skep db sync"));
     assert_eq!(conductor.code(), 1, "an empty database is refused");
 
     assert_eq!(code(&skep(&format!("db sync --config {config}"))), 0);
-    let mut conductor = Process::start(&format!("conductor --config {config}"), &dir.0.join("log"));
+    let mut conductor =
+        Process::start(&format!("conductor --config {config}"), &dir.0.join("out"), &dir.0.join("log"));
     until("it is alive", || get(health, "/healthz").0 == 200);
     until("it is started", || get(health, "/readyz").1.contains("cell.transport"));
     assert_eq!(get(health, "/readyz").0, 503);
@@ -117,10 +122,12 @@ fn an_agent_starts_without_its_cell_and_drains() {
              capacity = {{ vcpus = 4, memory_mib = 4096, instances = 10 }}\n"
         ),
     );
-    let mut agent = Process::start(&format!("agent --config {config}"), &dir.0.join("log"));
+    let mut agent =
+        Process::start(&format!("agent --config {config}"), &dir.0.join("out"), &dir.0.join("log"));
     until("its engine works", || get(health, "/readyz").1.contains("not registered"));
     let log = dir.read("log");
-    let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<serde_json::Value> =
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(lines.iter().any(|line| line["message"] == "starting" && line["role"] == "agent"), "{log}");
     agent.signal("TERM");
     assert_eq!(agent.code(), 0);

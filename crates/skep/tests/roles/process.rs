@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::Duration;
 
 /// A directory of its own, removed at the end.
@@ -50,11 +50,11 @@ pub fn free() -> SocketAddr {
 pub struct Process(Child);
 
 impl Process {
-    /// Starts one whose standard error goes to the file `log`.
-    pub fn start(line: &str, log: &Path) -> Self {
-        let log = std::fs::File::create(log).expect("is made");
+    /// Starts one whose standard output and error go to the files `out` and `log`.
+    pub fn start(line: &str, out: &Path, log: &Path) -> Self {
+        let [out, log] = [out, log].map(|path| std::fs::File::create(path).expect("is made"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-        let child = command.args(line.split_whitespace()).stdout(Stdio::null()).stderr(log).spawn();
+        let child = command.args(line.split_whitespace()).stdout(out).stderr(log).spawn();
         Self(child.expect("starts"))
     }
 
