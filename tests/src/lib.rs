@@ -8,13 +8,16 @@
 //! A story that hurts a service (freezes PostgreSQL, kills RabbitMQ) starts its own with
 //! [`Services::private`], because the shared ones serve the stories beside it.
 
+pub mod check;
 pub mod cloud;
+pub mod estate;
 pub mod http;
 pub mod place;
 pub mod process;
 pub mod services;
 pub mod wait;
 
+pub use estate::Estate;
 pub use http::{Client, Reply};
 pub use place::{Folder, free_port, root, skep, sources, unique};
 pub use process::{Process, Signal};

@@ -47,16 +47,18 @@ impl Drop for Folder {
 
 /// A port of 127.0.0.1 on which nothing listens now.
 ///
-/// Someone else may take it before it is used: where the subject can listen on port 0 and say where it
-/// listens, prefer that.
+/// It lies below those that the kernel gives to outgoing connections and an engine to published ports, so
+/// that a process which is killed finds it free again. Where the subject can listen on port 0 and say
+/// where it listens, prefer that.
 ///
 /// # Panics
-/// If the machine has no port left.
+/// If a thousand ports that were tried are all in use.
 pub fn free_port() -> u16 {
-    match TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()) {
-        Ok(address) => address.port(),
-        Err(error) => panic!("no free port on 127.0.0.1: {error}"),
-    }
+    let env = Env::system();
+    let port = (0..1_000)
+        .map(|_| 10_000 + env.below(10_000) as u16)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    port.unwrap_or_else(|| panic!("no free port between 10000 and 19999 of 127.0.0.1"))
 }
 
 /// A name that no other test uses: `hint`, a dash, twelve hexadecimal digits.

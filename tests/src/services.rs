@@ -245,9 +245,16 @@ impl Rabbit {
 
     /// Creates several vhosts in one go; each call costs about a second.
     pub fn vhosts<const N: usize>(&self, hints: [&str; N]) -> [Vhost; N] {
-        let names = hints.map(unique);
-        must(&self.folder, "vhost", &names.each_ref().map(String::as_str));
-        names.map(|name| Vhost { folder: self.folder.clone(), url: format!("{}/{name}", self.url), name })
+        let vhosts = self.vhosts_of(&hints);
+        vhosts.try_into().unwrap_or_else(|_| panic!("as many vhosts as hints"))
+    }
+
+    /// The same for a number of hints that is known at run time.
+    pub fn vhosts_of(&self, hints: &[impl AsRef<str>]) -> Vec<Vhost> {
+        let names: Vec<String> = hints.iter().map(|hint| unique(hint.as_ref())).collect();
+        must(&self.folder, "vhost", &names.iter().map(String::as_str).collect::<Vec<_>>());
+        let vhost = |name| Vhost { folder: self.folder.clone(), url: format!("{}/{name}", self.url), name };
+        names.into_iter().map(vhost).collect()
     }
 }
 
@@ -300,9 +307,17 @@ impl Docker {
     /// # Panics
     /// If the command fails or takes longer than a minute.
     pub fn cli(&self, arguments: &[&str]) -> String {
+        self.try_cli(arguments).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, where a failure is an answer.
+    ///
+    /// # Errors
+    /// What the command said, if it failed or took longer than a minute.
+    pub fn try_cli(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new("timeout");
         command.args(["60", "docker", "-H", &self.url]).args(arguments);
-        finish(command).unwrap_or_else(|error| panic!("{error}"))
+        finish(command)
     }
 
     /// The ids of all containers, running or not, that carry a label (`name` or `name=value`).

@@ -34,8 +34,9 @@ pub async fn take(tx: &mut Tx, spec: &RequestSpec, n: i64, default: Limits) -> R
     const FIRST: &str = "INSERT INTO quota
         (project, instances, cores, memory_mib, max_instances, max_cores, max_memory_mib)
         VALUES ($1, 0, 0, 0, $2, $3, $4) ON CONFLICT (project) DO NOTHING";
-    let first = tx.exec(FIRST, args![project, default.instances, default.cores, default.memory_mib]).await?;
-    if first == 1 && tx.exec(TAKE, amounts).await? == 1 {
+    // Whoever stored the first row, it is there now.
+    tx.exec(FIRST, args![project, default.instances, default.cores, default.memory_mib]).await?;
+    if tx.exec(TAKE, amounts).await? == 1 {
         return Ok(());
     }
     const USED: &str = "SELECT instances, cores, memory_mib, max_instances, max_cores, max_memory_mib

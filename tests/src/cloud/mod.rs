@@ -2,8 +2,6 @@
 //! in-process bus, with the scripted engine. Killing a role drops its runtime in the middle of whatever
 //! it does, as a kill does a process.
 
-mod check;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use verbs::Verbs;
 
-pub use check::{Engines, Violations};
+use crate::check::{Books, Engines, Violations};
 
 /// A role that runs on a runtime of its own.
 pub struct Role {
@@ -318,17 +316,15 @@ impl Cloud {
         .await;
     }
 
-    /// The databases of all cells and of cell0, opened afresh.
-    pub(crate) fn cell_databases(&self) -> Vec<(Cell, cell_db::Db)> {
-        let cells = self.cells.iter().map(|parts| &parts.cell).chain([&self.cell0]);
-        cells
-            .map(|cell| (cell.clone(), sql::Db::open(&settings(&cell.database_url)).expect("opens")))
-            .collect()
+    /// Containers of every host, as the engines have them.
+    pub fn engines(&self) -> Engines {
+        let hosts = self.cells.iter().flat_map(|cell| &cell.hosts);
+        hosts.map(|(id, engine, _)| (*id, engine.containers())).collect()
     }
 
-    /// The API database, opened afresh.
-    pub(crate) fn api_database(&self) -> api_db::Db {
-        sql::Db::open(&settings(&self.api_url)).expect("opens")
+    /// What does not hold of it; it must be at rest.
+    pub async fn check(&self) -> Violations {
+        Books::open(&self.api_url).await.check(Some(&self.engines())).await
     }
 
     /// How many databases on PostgreSQL belong to it.

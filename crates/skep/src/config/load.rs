@@ -196,4 +196,33 @@ mod tests {
         assert!(dump.contains("url = \"****\"") && !dump.contains("hunter2"), "{dump}");
         assert!(toml::from_str::<Config>(&dump).is_ok(), "a dump is a configuration again");
     }
+
+    #[test]
+    fn the_examples_are_legal() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/config");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(dir).expect("is there").flatten() {
+            let path = entry.path();
+            let read = match path.ends_with("tokens.toml") {
+                true => read::<Tokens>(&path),
+                false => read::<Config>(&path),
+            };
+            assert!(read.is_ok(), "{}", read.expect_err("failed").message);
+            seen += 1;
+        }
+        assert!(seen >= 6, "examples are missing");
+    }
+
+    #[test]
+    fn every_key_is_described() {
+        let text = include_str!("../../../../docs/operations.md");
+        let all = Table::try_from(Config::default()).expect("is shown");
+        let optional =
+            ["public_url", "tokens_file", "host_name", "engine_url", "engine_name", "parallel_starts", "url"];
+        let keys =
+            all.values().filter_map(Value::as_table).flat_map(|section| section.keys().map(String::as_str));
+        for key in keys.chain(optional).filter(|key| !["database", "transport"].contains(key)) {
+            assert!(text.contains(&format!("`{key}`")), "docs/operations.md does not describe {key}");
+        }
+    }
 }

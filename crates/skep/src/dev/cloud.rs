@@ -31,6 +31,8 @@ pub struct Cloud<'a> {
     pub engine: &'a Found,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// References of the images on offer.
+    pub images: Vec<String>,
     /// The administrator's token.
     pub token: String,
     /// What each host declares.
@@ -91,6 +93,7 @@ impl Cloud<'_> {
         config.api_transport.url = Some(Secret::new("local:api"));
         config.router.connections = CONNECTIONS;
         config.api.listen = self.listen;
+        config.api.images.clone_from(&self.images);
         config.api.tokens = vec![Token {
             token: Secret::new(self.token.clone()),
             user: "dev".into(),

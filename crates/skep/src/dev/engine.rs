@@ -8,7 +8,7 @@ use agent::engine::docker::Docker;
 use futures::stream::{self, StreamExt};
 use model::HostId;
 
-use super::{Wanted, networks};
+use super::{Wanted, docker};
 use crate::config::environment;
 use crate::exit::Failure;
 
@@ -93,7 +93,7 @@ pub async fn remove_all(url: &str, hosts: Vec<HostId>) -> Result<(usize, usize),
                     }
                 }
             }
-            if let Err(why) = networks::remove(url, host).await {
+            if let Err(why) = docker::remove_networks(url, host).await {
                 tracing::warn!(why, "a network could not be removed");
             }
         }

@@ -13,7 +13,7 @@ use super::control::Control;
 use super::dir::Dir;
 use super::engine::{self, Found};
 use super::plan::{Plan, machine};
-use super::{Options, Wanted, papers};
+use super::{Options, Wanted, docker, papers};
 use crate::config::Log;
 use crate::exit::{Code, Failure, complain, print};
 use crate::health::{Health, Metrics, Ready};
@@ -51,7 +51,9 @@ async fn run(options: &Options) -> Result<Code, Failure> {
     print(&format!("{told}\n"))?;
 
     let token = dir.token(&ground.env)?;
-    let cloud = Cloud { dir: &dir, engine: &found, listen: options.listen, token: token.clone(), share };
+    let images = images(options, &found).await;
+    let cloud =
+        Cloud { dir: &dir, engine: &found, listen: options.listen, images, token: token.clone(), share };
     let mut started = tokio::select! {
         started = cloud.start(&ground) => started?,
         () = signals.asked() => return Ok(Code::Done),
@@ -149,6 +151,20 @@ fn announce(dir: &Dir, found: &Found) -> Result<(), Failure> {
             print(&format!("engine: SCRIPTED: NO CONTAINER WILL RUN, all of it is pretended{why}\n"))
         }
     }
+}
+
+/// What is on offer: what was asked for, and what the engine has.
+async fn images(options: &Options, found: &Found) -> Vec<String> {
+    let mut images = options.images.clone();
+    if let Found::Docker(url) = found {
+        match docker::tags(url).await {
+            Ok(tags) => images.extend(tags),
+            Err(why) => tracing::warn!(why, "the engine's images are not offered"),
+        }
+    }
+    images.sort();
+    images.dedup();
+    images
 }
 
 async fn health(options: &Options, checks: Checks, stop: &CancellationToken) -> Result<(), Failure> {

@@ -4,9 +4,9 @@ mod cells;
 mod cloud;
 mod control;
 mod dir;
+mod docker;
 mod engine;
 mod life;
-mod networks;
 mod papers;
 mod plan;
 mod probed;
@@ -55,6 +55,9 @@ pub struct Options {
     /// Where Docker Engine listens [environment: DOCKER_HOST]
     #[arg(long, value_name = "URL")]
     engine_url: Option<String>,
+    /// An image on offer; may be given again. With Docker those that it has are added
+    #[arg(long = "image", value_name = "IMAGE", default_values = ["nginx", "busybox"])]
+    images: Vec<String>,
     /// What is logged: a level, or directives such as info,router=debug
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: String,

@@ -60,8 +60,9 @@ where
         tracing::info!(role = name, "draining");
         tokio::select! {
             late = tokio::time::timeout(DRAIN, (running.drain)()) => {
-                if late.is_err() {
-                    tracing::warn!(role = name, "not drained within {DRAIN:?}; ending all the same");
+                match late {
+                    Ok(()) => tracing::info!(role = name, "drained"),
+                    Err(_) => tracing::warn!(role = name, "not drained within {DRAIN:?}; ending all the same"),
                 }
             }
             () = signals.asked() => tracing::warn!(role = name, "asked again: ending at once"),

@@ -1,6 +1,6 @@
-//! Removes the networks that hosts leave on an engine. An agent keeps its networks for its next
-//! containers and only knows those of its own run; a cloud that is gone needs none of them, and engines
-//! have room for a few dozen in all.
+//! The few requests that only a development cloud makes of Docker Engine: which images it has, and the
+//! removal of networks. An agent keeps its networks for its next containers and only knows those of its
+//! own run; a cloud that is gone needs none of them, and engines have room for a few dozen in all.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use model::HostId;
+use model::image::ImageRef;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -20,8 +21,17 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Largest answer that is read, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
 
+/// The tags of the images that the engine at `url` has, at most 100.
+pub async fn tags(url: &str) -> Result<Vec<String>, String> {
+    let images = ask(url, Method::GET, "/images/json").await?;
+    let tags =
+        images.as_array().into_iter().flatten().filter_map(|image| image["RepoTags"].as_array()).flatten();
+    let legal = |tag: &&str| tag.parse::<ImageRef>().is_ok() && !tag.starts_with("skep/probe");
+    Ok(tags.filter_map(Value::as_str).filter(legal).map(str::to_owned).take(100).collect())
+}
+
 /// Removes the networks of `host` from the engine at `url`. One that is in use stays.
-pub async fn remove(url: &str, host: HostId) -> Result<(), String> {
+pub async fn remove_networks(url: &str, host: HostId) -> Result<(), String> {
     let filters = json!({"label": [format!("skep.host={host}")]}).to_string();
     let listed = ask(url, Method::GET, &format!("/networks?filters={}", escape(&filters))).await?;
     for network in listed.as_array().into_iter().flatten() {

@@ -1,0 +1,200 @@
+//! The checker: what must hold of a cloud at rest, counted in its databases and engines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use agent::engine::Container;
+use model::{Cell, CellId, HostId, InstanceId, Power};
+use sql::{Settings, Tx, Work};
+use uuid::Uuid;
+
+/// Containers of every host.
+pub type Engines = BTreeMap<HostId, Vec<Container>>;
+
+/// What does not hold, in words; empty is good.
+#[derive(Debug, Default)]
+pub struct Violations(pub Vec<String>);
+
+#[derive(sqlx::FromRow, Clone, Debug)]
+struct Mapping {
+    id: Uuid,
+    cell: Option<Uuid>,
+    epoch: i64,
+    state: String,
+}
+
+#[derive(sqlx::FromRow, Clone, Debug)]
+struct Row {
+    id: Uuid,
+    epoch: i64,
+    placement: i64,
+    stage: String,
+    task: Option<String>,
+    intent: String,
+    power: String,
+    host: Option<Uuid>,
+}
+
+async fn all<D: 'static, R: sql::Rec + 'static>(db: &sql::Db<D>, sql: &'static str) -> Vec<R> {
+    db.read(move |tx: &mut Tx<D>| -> Work<'_, Vec<R>> { Box::pin(async move { tx.all(sql, vec![]).await }) })
+        .await
+        .expect("reads")
+}
+
+/// The databases of a cloud, opened by the checker for itself.
+pub struct Books {
+    api: api_db::Db,
+    cells: Vec<(Cell, cell_db::Db)>,
+}
+
+fn open<D: 'static>(url: &str) -> sql::Db<D> {
+    let settings = Settings { connections: 2, deadline: Duration::from_secs(5), ..Settings::new(url) };
+    sql::Db::open(&settings).expect("opens")
+}
+
+impl Books {
+    /// Opens the API database and those of all cells that it maps, cell0 among them.
+    ///
+    /// # Panics
+    /// If the API database cannot be read.
+    pub async fn open(api_url: &str) -> Self {
+        let api: api_db::Db = open(api_url);
+        let mapped = api.read(|tx| -> Work<'_, Vec<Cell>> { Box::pin(api_db::cells::all(tx)) }).await;
+        let cells = mapped.expect("the mappings are read").into_iter();
+        Self { api, cells: cells.map(|cell| (cell.clone(), open(&cell.database_url))).collect() }
+    }
+
+    /// Holds the whole cloud against the invariants of `docs/guarantees.md`. It must be at rest. Without
+    /// `engines`, where nobody but the agents can see them, the containers are not looked at.
+    ///
+    /// # Panics
+    /// If a database cannot be read.
+    pub async fn check(&self, engines: Option<&Engines>) -> Violations {
+        let mut bad = Violations::default();
+        let api = &self.api;
+        let mappings: Vec<Mapping> = all(api, "SELECT id, cell, epoch, state FROM instance_mapping").await;
+        let tasks: Vec<(i64,)> = all(api, "SELECT COUNT(*) FROM task").await;
+        bad.unless(tasks[0].0 == 0, || format!("{} API-level tasks are left", tasks[0].0));
+        let unsettled: Vec<(i64,)> =
+            all(api, "SELECT CAST(COALESCE(SUM(unsettled), 0) AS BIGINT) FROM cell_load").await;
+        bad.unless(unsettled[0].0 == 0, || format!("{} bindings count as unsettled", unsettled[0].0));
+        let quota: Vec<(i64,)> =
+            all(api, "SELECT CAST(COALESCE(SUM(instances), 0) AS BIGINT) FROM quota").await;
+        let live = mappings.iter().filter(|m| m.state != "deleted").count() as i64;
+        bad.unless(quota[0].0 == live, || format!("quota counts {}, {live} exist", quota[0].0));
+
+        let mut homes: BTreeMap<Uuid, Vec<(CellId, Row)>> = BTreeMap::new();
+        for (cell, db) in &self.cells {
+            let sql = "SELECT id, epoch, placement, stage, task, intent, power, host FROM instance";
+            let rows: Vec<Row> = all(db, sql).await;
+            check_cell(&cell.name, db, &rows, engines, &mut bad).await;
+            for row in rows.into_iter().filter(|row| row.stage != "tombstone") {
+                homes.entry(row.id).or_default().push((cell.id, row));
+            }
+        }
+        for mapping in &mappings {
+            let rows = homes.remove(&mapping.id).unwrap_or_default();
+            let right = match mapping.state.as_str() {
+                "deleted" => rows.is_empty(),
+                _ => {
+                    rows.len() == 1
+                        && Some(rows[0].0.uuid()) == mapping.cell
+                        && rows[0].1.epoch == mapping.epoch
+                }
+            };
+            bad.unless(right, || format!("mapping {mapping:?} stands against {rows:?}"));
+        }
+        bad.unless(homes.is_empty(), || format!("rows without a mapping: {homes:?}"));
+        bad
+    }
+}
+
+async fn check_cell(
+    name: &str,
+    db: &cell_db::Db,
+    rows: &[Row],
+    engines: Option<&Engines>,
+    bad: &mut Violations,
+) {
+    for row in rows.iter().filter(|row| row.task.is_some()) {
+        bad.0.push(format!("{name}: {} still undergoes {:?} ({})", row.id, row.task, row.stage));
+    }
+    let dirty: Vec<(i64,)> = all(db, "SELECT COUNT(*) FROM dirty").await;
+    bad.unless(dirty[0].0 == 0, || format!("{name}: the index has not heard of {} rows", dirty[0].0));
+    type Used = (Uuid, i64, i64, i64);
+    let used: Vec<Used> =
+        all(db, "SELECT id, used_vcpus_milli, used_memory_mib, used_slots FROM host ORDER BY id").await;
+    let summed: Vec<Used> = all(
+        db,
+        "SELECT h.id, CAST(COALESCE(SUM(a.vcpus_milli), 0) AS BIGINT),
+            CAST(COALESCE(SUM(a.memory_mib), 0) AS BIGINT), CAST(COALESCE(SUM(a.slots), 0) AS BIGINT)
+         FROM host h LEFT JOIN allocation a ON a.host = h.id GROUP BY h.id ORDER BY h.id",
+    )
+    .await;
+    bad.unless(used == summed, || format!("{name}: hosts count {used:?}, allocations sum to {summed:?}"));
+    let over: Vec<(i64,)> = all(
+        db,
+        "SELECT COUNT(*) FROM host WHERE used_vcpus_milli > cap_vcpus_milli
+            OR used_memory_mib > cap_memory_mib OR used_slots > cap_slots",
+    )
+    .await;
+    bad.unless(over[0].0 == 0, || format!("{name}: {} hosts are over-allocated", over[0].0));
+    let allocated: Vec<(Uuid, Uuid)> = all(db, "SELECT instance, host FROM allocation").await;
+    let allocated: BTreeSet<(Uuid, Uuid)> = allocated.into_iter().collect();
+    let placed: BTreeSet<(Uuid, Uuid)> =
+        rows.iter().filter_map(|row| row.host.map(|host| (row.id, host))).collect();
+    bad.unless(allocated == placed, || {
+        let leaked: Vec<_> = allocated.difference(&placed).collect();
+        let missing: Vec<_> = placed.difference(&allocated).collect();
+        format!("{name}: allocations without an instance {leaked:?}, instances without one {missing:?}")
+    });
+    if let Some(engines) = engines {
+        for (host, ..) in used {
+            let containers = engines.get(&HostId(host)).map(Vec::as_slice).unwrap_or_default();
+            check_host(name, host, rows, containers, bad);
+        }
+    }
+}
+
+/// Each settled row has its one container, in the state that it should be in, and there is no other.
+fn check_host(name: &str, host: Uuid, rows: &[Row], containers: &[Container], bad: &mut Violations) {
+    let mut wanted: BTreeMap<InstanceId, &Row> = rows
+        .iter()
+        .filter(|row| row.host == Some(host) && row.stage == "settled")
+        .map(|row| (InstanceId(row.id), row))
+        .collect();
+    for container in containers {
+        let id = container.name.instance;
+        match wanted.remove(&id) {
+            Some(row) => {
+                let same =
+                    (row.epoch, row.placement) == (container.name.epoch, container.name.placement);
+                bad.unless(same, || format!("{name}: {id} runs as {:?}", container.name));
+                let runs = container.power == Power::Running;
+                bad.unless(runs == (row.intent == "run") && (row.power == "running") == runs, || {
+                    format!("{name}: {id} runs: {runs}, intent {}, seen {}", row.intent, row.power)
+                });
+            }
+            None => bad.0.push(format!("{name}: a container of {id} that no settled row wants")),
+        }
+    }
+    for id in wanted.keys() {
+        bad.0.push(format!("{name}: {id} is settled and has no container"));
+    }
+}
+
+impl Violations {
+    fn unless(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(what());
+        }
+    }
+
+    /// Fails the story unless everything holds.
+    ///
+    /// # Panics
+    /// If something does not hold.
+    pub fn assert_none(&self) {
+        assert!(self.0.is_empty(), "{} violations:\n{}", self.0.len(), self.0.join("\n"));
+    }
+}

@@ -1,0 +1,137 @@
+//! The configuration files of an estate, and the list of its processes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use model::{Env, HostId};
+
+use super::{Engine, Plan, Role};
+use crate::services::{Database, Docker, Vhost};
+use crate::{Folder, free_port};
+
+/// Users: name, project, role.
+const USERS: [(&str, &str, &str); 3] =
+    [("operator", "operations", "admin"), ("alice", "web", "member"), ("bob", "db", "member")];
+
+/// A user's token.
+pub fn token(user: &str) -> String {
+    format!("token-of-{user}-0123456789")
+}
+
+/// Writes what the processes of an estate read.
+pub struct Papers<'a> {
+    pub folder: &'a Folder,
+    pub plan: &'a Plan,
+}
+
+impl Papers<'_> {
+    /// Writes all files.
+    pub fn write(
+        &self,
+        api: &Database,
+        cell0: &Database,
+        cells: &[Database],
+        vhosts: &[Vhost],
+        docker: Option<&Docker>,
+    ) {
+        let mut text = format!(
+            "[api]\nimages = ['skep/web:1']\n[api_database]\nurl = '{}'\n[cell0.database]\nurl = '{}'\n\
+             [api_transport]\nurl = '{}'\n[router]\nconnections = 4\n",
+            api.url(),
+            cell0.url(),
+            vhosts[0].url()
+        );
+        for (user, project, role) in USERS {
+            let token = token(user);
+            let _ = write!(
+                text,
+                "[[api.tokens]]\ntoken = '{token}'\nuser = '{user}'\nproject = '{project}'\nroles = ['{role}']\n"
+            );
+        }
+        self.put("api.toml", &text);
+        for (n, (cell, vhost)) in cells.iter().zip(&vhosts[1..]).enumerate() {
+            let name = format!("cell{}", n + 1);
+            let head = format!("[cell]\nname = '{name}'\n[cell.transport]\nurl = '{}'\n", vhost.url());
+            let conductor = format!(
+                "{head}[cell.database]\nurl = '{}'\n[conductor]\nheartbeat_ms = 1000\nsilence_ms = 10000\n",
+                cell.url()
+            );
+            self.put(&format!("{name}.toml"), &conductor);
+            for (host, _) in self.hosts().filter(|(_, home)| *home == name) {
+                let agent = head.clone() + &self.agent(&host, docker);
+                self.put(&format!("{host}.toml"), &agent);
+            }
+        }
+    }
+
+    fn agent(&self, host: &str, docker: Option<&Docker>) -> String {
+        let slots = self.plan.slots;
+        let state = self.folder.join(host);
+        if let Err(error) = std::fs::create_dir_all(&state) {
+            panic!("cannot create {}: {error}", state.display());
+        }
+        let engine = match (self.plan.engine, docker) {
+            // One engine under all hosts: they share its ports.
+            (Engine::Docker, Some(docker)) => {
+                format!("engine = 'docker'\nengine_url = '{}'\nengine_name = 'shared'", docker.url())
+            }
+            _ => "engine = 'scripted'".to_owned(),
+        };
+        format!(
+            "[agent]\nhost_name = '{host}'\naddress = '127.0.0.1'\nstate_dir = '{}'\n{engine}\n\
+             heartbeat_ms = 1000\nstop_grace_ms = 2000\n\
+             capacity = {{ vcpus = {slots}, memory_mib = {}, instances = {slots} }}\n",
+            state.display(),
+            slots * 64
+        )
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let path = self.folder.join(name);
+        if let Err(error) = std::fs::write(&path, text) {
+            panic!("cannot write {}: {error}", path.display());
+        }
+    }
+
+    /// Names of hosts and of their cells, by name.
+    pub fn hosts(&self) -> impl Iterator<Item = (String, String)> + use<> {
+        let hosts = self.plan.hosts;
+        let cells = (1..=self.plan.cells).map(|cell| format!("cell{cell}"));
+        cells.flat_map(move |cell| (1..=hosts).map(move |n| (format!("{cell}-h{n}"), cell.clone())))
+    }
+
+    /// The id that a host has, or will have when its agent starts.
+    pub fn host_id(&self, host: &str) -> HostId {
+        match agent::host_id(&self.folder.join(host), &Env::system()) {
+            Ok(id) => id,
+            Err(fault) => panic!("{host} has no id: {fault}"),
+        }
+    }
+
+    /// The processes, none of them started, by name.
+    pub fn roles(&self, apis: &[u16]) -> BTreeMap<String, Role> {
+        let mut roles = BTreeMap::new();
+        let mut add = |name: String, verb, config: String, own: Option<(&'static str, String)>| {
+            let health = free_port();
+            let mut variables = vec![("SKEP__HEALTH__LISTEN", format!("127.0.0.1:{health}"))];
+            variables.extend(own);
+            roles.insert(name, Role { verb, config, variables, health, process: None });
+        };
+        for (n, port) in apis.iter().enumerate() {
+            let listen = ("SKEP__API__LISTEN", format!("127.0.0.1:{port}"));
+            add(format!("api{}", n + 1), "api", "api.toml".into(), Some(listen));
+        }
+        for n in 1..=self.plan.superconductors {
+            let name = format!("superconductor{n}");
+            let own = ("SKEP__SUPERCONDUCTOR__NAME", name.clone());
+            add(name, "superconductor", "api.toml".into(), Some(own));
+        }
+        for n in 1..=self.plan.cells {
+            add(format!("conductor-cell{n}"), "conductor", format!("cell{n}.toml"), None);
+        }
+        for (host, _) in self.hosts() {
+            add(format!("agent-{host}"), "agent", format!("{host}.toml"), None);
+        }
+        roles
+    }
+}

@@ -1,0 +1,443 @@
+//! A cloud of separate processes: each role a `skep` process of its own, over PostgreSQL, RabbitMQ and
+//! Docker Engine, as an operator would run it. What is killed here is killed with SIGKILL.
+//!
+//! Everything that an estate makes goes with it: processes, databases, containers and networks.
+
+mod config;
+mod user;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use agent::engine::Engine as _;
+use model::{Env, HostId};
+
+use crate::check::{Books, Engines};
+use crate::services::{Database, Docker, Services, Vhost};
+use crate::{Client, Folder, Process, Signal, eventually, free_port, skep};
+use config::Papers;
+
+pub use user::{Published, User, id, server};
+
+/// The longest that roles may take to be ready.
+const READY: Duration = Duration::from_secs(60);
+/// The longest that a cloud may take to be at rest after what a story did to it: the lease of a worker
+/// that died, and the work.
+const REST: Duration = Duration::from_secs(90);
+
+/// What runs containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The Docker Engine of the run, shared by all hosts.
+    Docker,
+    /// Nothing: each agent pretends, and forgets its containers when it ends.
+    Scripted,
+}
+
+/// What an estate is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Cells beside cell0.
+    pub cells: usize,
+    /// API processes.
+    pub apis: usize,
+    /// Superconductors.
+    pub superconductors: usize,
+    /// Hosts in each cell.
+    pub hosts: usize,
+    /// Instances that fit on each host.
+    pub slots: i64,
+    /// What runs containers.
+    pub engine: Engine,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { cells: 3, apis: 1, superconductors: 1, hosts: 1, slots: 100, engine: Engine::Docker }
+    }
+}
+
+/// One of its processes: how it is started, and the process while it is not dead.
+struct Role {
+    verb: &'static str,
+    config: String,
+    /// Variables that override the file.
+    variables: Vec<(&'static str, String)>,
+    health: u16,
+    process: Option<Process>,
+}
+
+/// A running estate.
+pub struct Estate {
+    // Dropped in this order: processes, then what they made, then where it lay.
+    roles: BTreeMap<String, Role>,
+    containers: Option<Containers>,
+    /// What it was made of.
+    pub plan: Plan,
+    apis: Vec<u16>,
+    books: Books,
+    api: Database,
+    cells: Vec<Database>,
+    vhosts: Vec<Vhost>,
+    _cell0: Database,
+    folder: Folder,
+}
+
+impl Estate {
+    /// Starts one on the services of the run and waits until every role is ready.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn start(plan: Plan) -> Self {
+        Self::start_on(plan, None).await
+    }
+
+    /// The same with all vhosts, and the database of the first cell, on services that a story may hurt.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn start_on(plan: Plan, hurt: Option<&Services>) -> Self {
+        let shared = Services::shared();
+        let folder = Folder::new("estate");
+        let (api, cell0) = (shared.postgres().database("api"), shared.postgres().database("cell0"));
+        let cells: Vec<Database> = (1..=plan.cells)
+            .map(|n| match hurt {
+                Some(hurt) if n == 1 => hurt.postgres().database("cell1"),
+                _ => shared.postgres().database(&format!("cell{n}")),
+            })
+            .collect();
+        let names: Vec<String> = (0..=plan.cells).map(|n| format!("v{n}")).collect();
+        let vhosts = hurt.unwrap_or(&shared).rabbit().vhosts_of(&names);
+        let docker = (plan.engine == Engine::Docker).then(|| shared.docker());
+        let papers = Papers { folder: &folder, plan: &plan };
+        papers.write(&api, &cell0, &cells, &vhosts, docker.as_ref());
+        prepare(&folder, &cells, &vhosts);
+        let apis: Vec<u16> = (0..plan.apis).map(|_| free_port()).collect();
+        let containers = docker.map(|docker| {
+            let hosts = papers.hosts().map(|(name, _)| papers.host_id(&name)).collect();
+            Containers { docker, hosts }
+        });
+        let roles = papers.roles(&apis);
+        let books = Books::open(api.url()).await;
+        let mut estate =
+            Self { roles, containers, plan, apis, books, api, cells, vhosts, _cell0: cell0, folder };
+        for name in estate.names("") {
+            estate.run(&name);
+        }
+        estate.ready("").await;
+        estate
+    }
+
+    /// The names of processes that begin with `prefix`: `api1`, `superconductor1`, `conductor-cell1`,
+    /// `agent-cell1-h1`, and so on.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        self.roles.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Starts a process that is dead. It is not waited for.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run(&mut self, name: &str) {
+        let path = self.folder.path().to_owned();
+        let role = self.role(name);
+        let mut command = Command::new(skep());
+        command.arg(role.verb).arg("--config").arg(path.join(&role.config)).env_clear();
+        for (variable, value) in &role.variables {
+            command.env(variable, value);
+        }
+        role.process = Some(Process::spawn(name, &path, command));
+    }
+
+    /// Kills a process with SIGKILL.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&mut self, name: &str) {
+        let mut process = self.role(name).process.take().unwrap_or_else(|| panic!("{name} does not run"));
+        assert!(process.ended().is_none(), "{name} had ended by itself:\n{}", process.tail(20));
+        process.kill();
+    }
+
+    /// Kills a process and starts it again at once.
+    ///
+    /// # Panics
+    /// If it does not run, or does not start.
+    pub fn bounce(&mut self, name: &str) {
+        self.kill(name);
+        self.run(name);
+    }
+
+    /// A process that runs.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn process(&mut self, name: &str) -> &mut Process {
+        self.role(name).process.as_mut().unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    /// Sends a signal to all processes whose names begin with `prefix`.
+    ///
+    /// # Panics
+    /// If one of them does not run.
+    pub fn signal(&mut self, prefix: &str, signal: Signal) {
+        for name in self.names(prefix) {
+            self.process(&name).signal(signal);
+        }
+    }
+
+    /// Waits until every process whose name begins with `prefix` says that it is ready, and every API
+    /// process sees every host.
+    ///
+    /// # Panics
+    /// If one is not, at the deadline.
+    pub async fn ready(&mut self, prefix: &str) {
+        for name in self.names(prefix) {
+            let port = self.role(&name).health;
+            let health = Client::new(format!("http://127.0.0.1:{port}")).deadline(Duration::from_secs(3));
+            eventually(READY, &format!("{name} is ready"), async || {
+                if let Some(status) = self.process(&name).ended() {
+                    panic!("{name} ended ({status}):\n{}", self.process(&name).tail(20));
+                }
+                match health.get("/readyz").await {
+                    Ok(reply) if reply.status.is_success() => Ok(()),
+                    Ok(reply) => Err(reply.body.to_string()),
+                    Err(error) => Err(format!("{error:#}")),
+                }
+            })
+            .await;
+        }
+        let wanted = (self.plan.cells * self.plan.hosts) as u64;
+        for at in 0..self.apis.len() {
+            let operator = self.user_at("operator", at);
+            eventually(READY, "every host is ready", async || {
+                let status = operator.get("/admin/v1/status").await?;
+                match status["totals"]["hosts_ready"].as_u64() {
+                    Some(ready) if ready == wanted => Ok(()),
+                    _ => Err(status["totals"].to_string()),
+                }
+            })
+            .await;
+        }
+    }
+
+    /// What a process counts, as it tells its operator: the sum over all labels.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn metric(&self, name: &str, metric: &str) -> Result<f64, String> {
+        let port = self.roles.get(name).map(|role| role.health).unwrap_or_default();
+        let client = Client::new(format!("http://127.0.0.1:{port}")).deadline(Duration::from_secs(3));
+        let reply = client.get("/metrics").await.map_err(|error| format!("{error:#}"))?;
+        let text = reply.body.as_str().unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.strip_prefix(metric));
+        let values = lines.filter(|rest| rest.starts_with(['{', ' '])).filter_map(|rest| rest.rsplit(' ').next());
+        Ok(values.filter_map(|value| value.parse::<f64>().ok()).sum())
+    }
+
+    /// A caller of the first API process: `operator` (who administers), `alice` (project web) or `bob`
+    /// (project db).
+    pub fn user(&self, name: &str) -> User {
+        self.user_at(name, 0)
+    }
+
+    /// A caller of one of the API processes, counted from 0.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn user_at(&self, name: &str, api: usize) -> User {
+        User::new(&self.url(api), &config::token(name))
+    }
+
+    /// The address of one of the API processes, counted from 0.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn url(&self, api: usize) -> String {
+        format!("http://127.0.0.1:{}", self.apis[api])
+    }
+
+    /// The API database.
+    pub fn api_database(&self) -> &Database {
+        &self.api
+    }
+
+    /// The database of a cell, counted from 1.
+    ///
+    /// # Panics
+    /// If there is no such cell.
+    pub fn cell_database(&self, cell: usize) -> &Database {
+        &self.cells[cell - 1]
+    }
+
+    /// Its vhosts: that of the API level, then those of the cells.
+    pub fn vhosts(&self) -> &[Vhost] {
+        &self.vhosts
+    }
+
+    /// The engine under its hosts, if it has one.
+    ///
+    /// # Panics
+    /// If it is scripted.
+    pub fn docker(&self) -> &Docker {
+        &self.containers().docker
+    }
+
+    fn containers(&self) -> &Containers {
+        self.containers.as_ref().unwrap_or_else(|| panic!("this estate pretends its containers"))
+    }
+
+    /// Its hosts by the names of their agents' processes.
+    pub fn hosts(&self) -> BTreeMap<String, HostId> {
+        let names = self.names("agent-");
+        names.into_iter().zip(self.containers().hosts.iter().copied()).collect()
+    }
+
+    /// Containers of every host, as the engine has them; none if they are pretended.
+    ///
+    /// # Panics
+    /// If the engine does not answer.
+    pub async fn engines(&self) -> Option<Engines> {
+        let Containers { docker, hosts } = self.containers.as_ref()?;
+        let engine = agent::engine::docker::Docker::new(docker.url()).expect("is a URL");
+        let mut found = Engines::new();
+        for host in hosts {
+            found.insert(*host, engine.list(*host).await.expect("the engine answers"));
+        }
+        Some(found)
+    }
+
+    /// Waits until the cloud is at rest and no invariant is violated; returns how many containers
+    /// there are.
+    ///
+    /// # Panics
+    /// At the deadline, with what is violated.
+    pub async fn at_rest(&self) -> usize {
+        eventually(REST, "the cloud is at rest and nothing is violated", async || {
+            let engines = self.engines().await;
+            let violations = self.books.check(engines.as_ref()).await.0;
+            let count = engines.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
+            if violations.is_empty() { Ok(count) } else { Err(violations.join("; ")) }
+        })
+        .await
+    }
+
+    /// Deletes what these users have, and waits until nothing of it is left anywhere.
+    ///
+    /// # Panics
+    /// If something is.
+    pub async fn clear(&self, users: &[&str]) {
+        for name in users {
+            let user = self.user(name);
+            let ids: Vec<String> = user.list().await.iter().map(user::id).collect();
+            for id in &ids {
+                user.delete(id).await;
+            }
+            for id in &ids {
+                user.gone(id).await;
+            }
+        }
+        assert_eq!(self.at_rest().await, 0, "no container is left");
+    }
+
+    fn role(&mut self, name: &str) -> &mut Role {
+        self.roles.get_mut(name).unwrap_or_else(|| panic!("there is no process {name}"))
+    }
+}
+
+/// Makes the schemas and maps the cells, with the commands that an operator uses.
+fn prepare(folder: &Folder, cells: &[Database], vhosts: &[Vhost]) {
+    let api = folder.join("api.toml").display().to_string();
+    must(&["db", "sync", "--config", &api]);
+    for (n, (cell, vhost)) in cells.iter().zip(&vhosts[1..]).enumerate() {
+        let name = format!("cell{}", n + 1);
+        must(&["db", "sync", "--config", &folder.join(format!("{name}.toml")).display().to_string()]);
+        let urls = ["--database-url", cell.url(), "--transport-url", vhost.url()];
+        let mut create = vec!["cell", "create", "--config", &api, "--name", &name, "--region", "here"];
+        create.extend(urls);
+        must(&create);
+    }
+}
+
+fn must(arguments: &[&str]) {
+    let done = Command::new("timeout").arg("60").arg(skep()).args(arguments).env_clear().output();
+    match done {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            panic!("skep {}: {}\n{}", arguments.join(" "), output.status, String::from_utf8_lossy(&output.stderr))
+        }
+        Err(error) => panic!("cannot start skep: {error}"),
+    }
+}
+
+/// What an estate has in an engine that others use too.
+struct Containers {
+    docker: Docker,
+    hosts: Vec<HostId>,
+}
+
+impl Drop for Containers {
+    fn drop(&mut self) {
+        // The processes are dead, so nothing is added any more. A failure leaves containers behind, and
+        // the story has its own verdict.
+        let wanted: Vec<String> = self.hosts.iter().map(HostId::to_string).collect();
+        let ours = |format: &str, list: &[&str]| -> Vec<String> {
+            let listed = self.docker.try_cli(&[list, &["--format", format]].concat()).unwrap_or_default();
+            let mine = |line: &&str| wanted.iter().any(|host| line.contains(host.as_str()));
+            listed.lines().filter(mine).filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+        };
+        let labels = r#"{{.ID}} {{.Label "skep.host"}} {{.Label "skep.probe"}}"#;
+        for (list, remove) in
+            [(&["ps", "-a", "--no-trunc"][..], &["rm", "-f"][..]), (&["network", "ls"], &["network", "rm"])]
+        {
+            let ids = ours(labels, list);
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            if !ids.is_empty()
+                && let Err(error) = self.docker.try_cli(&[remove, &ids].concat())
+            {
+                eprintln!("{error}");
+            }
+        }
+    }
+}
+
+/// Chance that can be repeated: the same seed gives the same numbers (Steele, Lea, Flood: SplitMix64).
+pub struct Chance(u64);
+
+impl Chance {
+    /// Begins at `SKEP_TEST_SEED`, or anywhere, and says where.
+    pub fn new() -> Self {
+        let given = crate::place::environment("SKEP_TEST_SEED").and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| Env::system().random());
+        eprintln!("SKEP_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit.max(1)
+    }
+
+    /// Waits for a moment within `limit`: the one place where a story sleeps, because the moment is what
+    /// it tries.
+    pub async fn moment(&mut self, limit: Duration) {
+        tokio::time::sleep(Duration::from_millis(self.below(limit.as_millis() as u64))).await;
+    }
+}
+
+impl Default for Chance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether nobody listens on a port of 127.0.0.1.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
