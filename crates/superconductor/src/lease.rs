@@ -65,6 +65,7 @@ pub(crate) async fn run(shared: Arc<Superconductor>, mut bell: Option<Ringing>, 
 async fn round(shared: &Arc<Superconductor>) -> Result<bool, Error> {
     let env: &Env = &shared.env;
     let limit = shared.settings.batch.min(shared.room() as i64);
+    shared.summaries.refresh(env, &shared.router).await;
     let terms = Arc::new(Terms {
         worker: shared.worker(),
         candidates: shared.summaries.candidates(&shared.router, shared.settings.cell_cap),

@@ -11,7 +11,7 @@ use api_db::state::{self, Build, Refusal};
 use api_db::{Tx, cells};
 use cell_db::instances::{self, Standing};
 use model::instance::Stage;
-use model::{CellId, Fault, FaultKind, InstanceId, Summary, TaskId};
+use model::{CellId, Fault, FaultKind, InstanceId, TaskId};
 use router::CellHandle;
 use rpc::Bell;
 use sql::{Error, Work};
@@ -65,7 +65,9 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
             let now = shared.env.monotonic();
             if now.saturating_sub(fed) >= feed::PERIOD {
                 fed = now;
-                summary(&shared, &handle).await;
+                if !handle.cell.is_cell0() {
+                    shared.summaries.read(&shared.env, &handle).await;
+                }
                 feed::feed(&shared, &handle).await;
             }
         }
@@ -85,18 +87,6 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
         };
         token.run_until_cancelled(wait).await;
     }
-}
-
-async fn summary(shared: &Superconductor, handle: &CellHandle) {
-    if handle.cell.is_cell0() {
-        return;
-    }
-    let read = handle
-        .read(|tx| -> Work<'_, Option<Summary>> { Box::pin(async move { cell_db::summary::read(tx).await }) })
-        .await;
-    let summary = read.ok().flatten();
-    shared.summaries.put(handle.cell.id, summary);
-    shared.look.notify_one();
 }
 
 /// Reads the outcomes of what waits for this cell and does what follows.

@@ -2,20 +2,59 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use model::{Cell, CellId, CellState, Summary};
-use router::Router;
+use model::{Cell, CellId, CellState, Env, Summary};
+use router::{CellHandle, Router, scatter};
 use scheduler::cells::{Candidate, Snapshot};
+use sql::Work;
+use tokio::time::timeout;
 
-/// The newest summary of each cell; none while it does not answer.
+/// How old a cell's last answer may be when something is bound to it. A binding is for good, so a cell
+/// is probed just before.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// Longest that a probe before a binding may hold up all bindings.
+const PROBE: Duration = Duration::from_millis(300);
+
+/// The newest summary of each cell and when it was read; none while it does not answer.
 #[derive(Debug, Default)]
 pub(crate) struct Summaries {
-    by_cell: Mutex<HashMap<CellId, Option<Summary>>>,
+    by_cell: Mutex<HashMap<CellId, Option<(Summary, Duration)>>>,
 }
 
 impl Summaries {
-    pub(crate) fn put(&self, cell: CellId, summary: Option<Summary>) {
+    /// Reads a cell's summary, and remembers that it did or did not answer.
+    pub(crate) async fn read(&self, env: &Env, handle: &CellHandle) {
+        let read = handle
+            .read(|tx| -> Work<'_, Option<Summary>> {
+                Box::pin(async move { cell_db::summary::read(tx).await })
+            })
+            .await;
+        let summary = read.ok().flatten().map(|summary| (summary, env.monotonic()));
+        self.put(handle.cell.id, summary);
+    }
+
+    fn put(&self, cell: CellId, summary: Option<(Summary, Duration)>) {
         self.by_cell.lock().unwrap_or_else(PoisonError::into_inner).insert(cell, summary);
+    }
+
+    /// Probes the cells that may be bound to and whose last answer is not fresh. Those that did not answer
+    /// last time are left to whoever follows them, so that a frozen cell holds bindings up but once.
+    pub(crate) async fn refresh(&self, env: &Env, router: &Router) {
+        let now = env.monotonic();
+        let stale = |cell: CellId| {
+            let by_cell = self.by_cell.lock().unwrap_or_else(PoisonError::into_inner);
+            by_cell.get(&cell).and_then(Option::as_ref).is_some_and(|(_, at)| now.saturating_sub(*at) > FRESH)
+        };
+        let cells = router.cells().into_iter().filter(|handle| stale(handle.cell.id)).collect();
+        let probe = |handle: std::sync::Arc<CellHandle>| async move {
+            if timeout(PROBE, self.read(env, &handle)).await.is_err() {
+                self.put(handle.cell.id, None);
+            }
+            Ok(())
+        };
+        scatter(cells, probe).await;
     }
 
     /// The cells that may be picked, without what is unsettled: that is counted in the transaction.
@@ -25,7 +64,7 @@ impl Summaries {
             id: cell.id,
             region: cell.region.clone(),
             active: cell.state == CellState::Active,
-            summary: by_cell.get(&cell.id).cloned().flatten(),
+            summary: by_cell.get(&cell.id).and_then(Option::as_ref).map(|(summary, _)| summary.clone()),
             unsettled: 0,
             cap,
         };

@@ -75,8 +75,10 @@ impl Plan {
     pub fn share(&self, cores: usize, memory_mib: i64) -> (Resources, String) {
         let hosts = (self.cells * self.hosts) as i64;
         if self.engine == "scripted" {
-            let each = Resources { vcpus_milli: PRETENDED * 1_000, memory_mib: PRETENDED * 256, slots: PRETENDED };
-            let told = format!("{hosts} hosts pretend to hold {PRETENDED} vCPU and {PRETENDED} instances each");
+            let each =
+                Resources { vcpus_milli: PRETENDED * 1_000, memory_mib: PRETENDED * 256, slots: PRETENDED };
+            let told =
+                format!("{hosts} hosts pretend to hold {PRETENDED} vCPU and {PRETENDED} instances each");
             return (each, told);
         }
         let cores = cores.max(1) as i64;

@@ -43,7 +43,7 @@ impl Facts {
             options.get("com.docker.network.bridge.enable_ip_masquerade").is_none_or(|on| on != "false")
         });
         if !masquerades {
-            tracing::warn!(
+            tracing::info!(
                 "the engine does not filter between bridges; \
                  projects are kept apart by giving their containers no way out"
             );
