@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use model::Env;
 
@@ -87,11 +88,11 @@ pub fn skep() -> PathBuf {
         .into_iter()
         .find(|path| path.metadata().and_then(|data| data.modified()).is_ok_and(|at| at > built));
     if let Some(path) = newer {
-        eprintln!(
-            "{} is older than {}: run cargo build --workspace --all-targets",
-            binary.display(),
-            path.display()
-        );
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            let (binary, path) = (binary.display(), path.display());
+            eprintln!("{binary} is older than {path}: run cargo build --workspace --all-targets");
+        });
     }
     binary
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cell_db::claims::{self, Claim, Claimed, Waiting};
 use cell_db::{Tx, hosts};
+use model::failpoint::PLACE;
 use model::spec::Protocol;
 use model::{Fault, FaultKind, HostId, InstanceId, Timestamp};
 use rpc::{Bell, Ringing};
@@ -52,10 +53,12 @@ pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: 
 async fn batch(conductor: &Arc<Conductor>) -> Result<bool, Error> {
     let (limit, now) = (conductor.settings.batch, conductor.env.now());
     let from = conductor.env.below(BUCKETS) as i64;
-    let done = conductor
-        .db
-        .write(move |tx| -> Work<'_, Batch> { Box::pin(async move { place(tx, from, limit, now).await }) })
-        .await?;
+    let write = || {
+        conductor.db.write(move |tx| -> Work<'_, Batch> {
+            Box::pin(async move { place(tx, from, limit, now).await })
+        })
+    };
+    let done = conductor.env.step(PLACE, write).await?;
     let hosts: BTreeSet<HostId> = done.claimed.won.iter().map(|(_, host)| *host).collect();
     for host in hosts {
         conductor.bus.ring(Bell::Host(host));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cell_db::{hosts, pulls, reports};
+use model::failpoint::SYNC;
 use model::sync::Wanted;
 use model::{Context, Fault};
 use rpc::contract::{Register, Registered, SyncHost, Synced, Verdict, digest};
@@ -25,7 +26,10 @@ pub(crate) fn service(conductor: &Arc<Conductor>) -> Service {
         })
         .on(move |_: Context, call: SyncHost| {
             let conductor = two.clone();
-            async move { sync(&conductor, call).await }
+            async move {
+                let call = Arc::new(call);
+                conductor.env.step(SYNC, || sync(&conductor, call.clone())).await
+            }
         })
 }
 
@@ -68,8 +72,7 @@ struct Done {
     differs: bool,
 }
 
-async fn sync(conductor: &Conductor, call: SyncHost) -> Result<Synced, Fault> {
-    let call = Arc::new(call);
+async fn sync(conductor: &Conductor, call: Arc<SyncHost>) -> Result<Synced, Fault> {
     let (now, asked) = (conductor.env.now(), call.clone());
     let work = sql::work(move |tx: &mut cell_db::Tx| {
         let call = asked.clone();

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::failpoint::{self, Failpoints, Mode, Point};
+use crate::fault::Fault;
 use crate::time::{Clock, SystemClock, Timestamp};
 
 /// A source of randomness.
@@ -30,6 +32,7 @@ impl Rng for SystemRng {
 pub struct Env {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+    failpoints: Option<Arc<Failpoints>>,
 }
 
 impl fmt::Debug for Env {
@@ -46,7 +49,32 @@ impl Env {
 
     /// A given clock and randomness, as tests and the simulation use.
     pub fn new(clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
-        Self { clock, rng }
+        Self { clock, rng, failpoints: None }
+    }
+
+    /// The same, with failpoints; they do something only in builds that carry them.
+    pub fn with_failpoints(self, failpoints: Arc<Failpoints>) -> Self {
+        Self { failpoints: Some(failpoints), ..self }
+    }
+
+    /// Runs a step that ends in a commit; with failpoints it may fail before or after, stand still, or
+    /// run twice.
+    pub async fn step<T, E, Fut>(&self, point: Point, run: impl Fn() -> Fut) -> Result<T, E>
+    where
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Fault>,
+    {
+        if !failpoint::COMPILED {
+            return run().await;
+        }
+        let Some(failpoints) = &self.failpoints else { return run().await };
+        failpoints.pass(point, Mode::FailBefore, Mode::HoldBefore).await?;
+        let mut done = run().await?;
+        if failpoints.doubles(point) {
+            done = run().await?;
+        }
+        failpoints.pass(point, Mode::FailAfter, Mode::HoldAfter).await?;
+        Ok(done)
     }
 
     /// Wall-clock time.

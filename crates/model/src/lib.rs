@@ -7,6 +7,7 @@ pub mod caller;
 pub mod cell;
 pub mod drill;
 pub mod env;
+pub mod failpoint;
 pub mod fault;
 pub mod flavor;
 pub mod host;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use api_db::mappings::{self, Bind, Mapping};
 use api_db::state::{self, BUILD, Build, DELETE, Refusal};
 use api_db::{Tx, cells};
+use model::failpoint::LEASE;
 use model::{CellId, Env, Fault, FaultKind, InstanceId, TaskId, Timestamp, WorkerId};
 use rpc::Ringing;
 use scheduler::cells::{Candidate, Refused};
 use serde_json::Value;
-use sql::{Error, Work};
+use sql::{Error, Work, args};
 use tasks::{Leased, store};
 use tokio_util::sync::CancellationToken;
 
@@ -75,14 +76,23 @@ async fn round(shared: &Arc<Superconductor>) -> Result<bool, Error> {
         now: env.now(),
         later: (0..10).map(|attempt| store::backoff(env, attempt)).collect(),
     });
-    let leased = shared
-        .db
-        .write(move |tx| -> Work<'_, (usize, Vec<Job>)> {
+    let write = || {
+        let terms = terms.clone();
+        shared.db.write(move |tx| -> Work<'_, (usize, Vec<Job>)> {
             let terms = terms.clone();
             Box::pin(async move { lease(tx, &terms).await })
         })
-        .await?;
-    let (count, jobs) = leased;
+    };
+    let (count, jobs) = match env.step(LEASE, write).await {
+        Ok(leased) => leased,
+        Err(error) => {
+            // It may be that tasks are ours and we do not know which: we give up the name they are under.
+            if !matches!(error, Error::Down(_) | Error::Contended(_)) {
+                shared.renew.notify_one();
+            }
+            return Err(error);
+        }
+    };
     shared.hold(jobs.len());
     work::dispatch(shared, jobs);
     Ok(count as i64 == limit)
@@ -93,6 +103,12 @@ async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
     let leased = store::lease(tx, terms.worker, KINDS, terms.from, terms.limit, terms.now).await?;
     if leased.is_empty() {
         return Ok((0, Vec::new()));
+    }
+    // Under a name that was declared dead they would belong to nobody, for ever. This beat also turns down
+    // whoever is about to declare it dead.
+    const ALIVE: &str = "UPDATE worker SET beat = beat + 1 WHERE id = $1";
+    if tx.exec(ALIVE, args![terms.worker]).await? == 0 {
+        return Err(Fault::conflict("this worker was declared dead").into());
     }
     let count = leased.len();
     let ids: Vec<InstanceId> = leased.iter().map(|task| InstanceId(task.subject)).collect();

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use api_db::mappings::Mapping;
+use model::failpoint::BEAT;
 use model::{CellId, Env, Fault, InstanceId, WorkerId};
 use router::Router;
 use rpc::{Bell, Bus};
@@ -85,6 +86,8 @@ pub(crate) struct Superconductor {
     summaries: summaries::Summaries,
     /// There may be tasks to lease.
     look: Notify,
+    /// This incarnation does not know what it holds: it has to become another.
+    renew: Notify,
     /// One for each cell that is followed: outcomes may be there.
     settle: Mutex<HashMap<CellId, Arc<Notify>>>,
 }
@@ -121,6 +124,7 @@ pub async fn start(
         held: AtomicUsize::new(0),
         summaries: Default::default(),
         look: Notify::new(),
+        renew: Notify::new(),
         settle: Mutex::default(),
     });
     let mut loops = JoinSet::new();
@@ -191,22 +195,39 @@ impl Superconductor {
 /// Beats, takes over from the dead, and becomes a new incarnation when it was itself declared dead.
 async fn beat(shared: Arc<Superconductor>, mut worker: Worker, shutdown: CancellationToken) {
     let period = tasks::worker::BEAT.min(shared.settings.lease / 5);
-    while shutdown.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
-        match worker.beat(&shared.db, &shared.env).await {
+    loop {
+        let anew = tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = shared.renew.notified() => {
+                // What it holds is freed for others at once; what it still does is fenced.
+                worker.retire(&shared.db).await.is_ok()
+            }
+            () = tokio::time::sleep(period) => false,
+        };
+        let alive = match anew {
+            true => Ok(false),
+            false => shared.env.step(BEAT, || async { Ok::<_, Fault>(()) }).await.map(|()| true),
+        };
+        let beaten = match alive {
+            Ok(true) => worker.beat(&shared.db, &shared.env).await.map_err(Fault::from),
+            other => other,
+        };
+        match beaten {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(worker = %worker.id, "this worker was declared dead: it begins anew");
+                tracing::warn!(worker = %worker.id, "this incarnation is given up: it begins anew");
                 shared.forget_all();
                 let (name, lease) = (&shared.settings.name, shared.settings.lease);
                 match Worker::register(&shared.db, &shared.env, "superconductor", name, lease).await {
                     Ok(new) => {
                         worker = new;
                         *shared.worker.write().unwrap_or_else(PoisonError::into_inner) = worker.id;
+                        shared.look.notify_one();
                     }
                     Err(error) => tracing::warn!(%error, "cannot register"),
                 }
             }
-            Err(error) => tracing::warn!(%error, "cannot beat"),
+            Err(fault) => tracing::warn!(cause = %fault, "cannot beat"),
         }
     }
     if let Err(error) = worker.retire(&shared.db).await {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use api_db::state::{self, Build, Refusal};
 use api_db::{Tx, cells};
 use cell_db::instances::{self, Standing};
+use model::failpoint::{CLOSE, FINISH, RETARGET};
 use model::instance::Stage;
 use model::{CellId, Fault, FaultKind, InstanceId, TaskId};
 use router::CellHandle;
@@ -123,17 +124,17 @@ async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(),
             }
         }
         if !built.is_empty() {
-            finish(shared, cell, &built).await?;
+            shared.env.step(FINISH, || finish(shared, cell, &built)).await?;
             leave(shared, cell, &built);
         }
         if !refused.is_empty() {
             let jobs: Vec<Job> = refused.iter().map(|(job, _)| job.clone()).collect();
-            retarget(shared, cell, refused).await?;
+            shared.env.step(RETARGET, || retarget(shared, cell, &refused)).await?;
             leave(shared, cell, &jobs);
             shared.look.notify_one();
         }
         if !gone.is_empty() {
-            work::close(shared, &gone).await.map_err(Error::Fault)?;
+            shared.env.step(CLOSE, || work::close(shared, &gone)).await.map_err(Error::Fault)?;
             leave(shared, cell, &gone);
         }
     }
@@ -172,12 +173,13 @@ async fn finish(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<(
 }
 
 /// The cell cannot take them: they go back to be bound elsewhere.
-async fn retarget(shared: &Superconductor, cell: CellId, refused: Vec<(Job, Fault)>) -> Result<(), Error> {
+async fn retarget(shared: &Superconductor, cell: CellId, refused: &[(Job, Fault)]) -> Result<(), Error> {
     let (worker, now) = (shared.worker(), shared.env.now());
     let mut states = Vec::new();
     for (job, fault) in refused {
-        let Step::Insert { refused: mut before } = job.step else { continue };
-        before.push(Refusal { cell, fault });
+        let Step::Insert { refused: before } = &job.step else { continue };
+        let mut before = before.clone();
+        before.push(Refusal { cell, fault: fault.clone() });
         states.push((job.task.id, state::to_json(&Build::Pick { refused: before })?));
     }
     shared

@@ -1,10 +1,13 @@
 //! The steps that write in a cell: insert, bury, want gone. Each is idempotent under the fencing counter.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use api_db::mappings;
 use cell_db::instances::{self, New};
+use futures::FutureExt;
+use model::failpoint::{BURY, CLOSE, GONE, INSERT};
 use model::{CellId, Fault, HostId, InstanceId, Timestamp};
 use rpc::Bell;
 use sql::Work;
@@ -29,12 +32,18 @@ pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
         let shared = shared.clone();
         tokio::spawn(async move {
             let count = jobs.len();
-            let done = match order {
-                0 => insert(&shared, cell, &jobs).await,
-                1 => bury(&shared, cell, &jobs).await,
-                2 => gone(&shared, cell, &jobs).await,
-                _ => close(&shared, &jobs).await,
+            let env = &shared.env;
+            let step = async {
+                match order {
+                    0 => env.step(INSERT, || insert(&shared, cell, &jobs)).await,
+                    1 => env.step(BURY, || bury(&shared, cell, &jobs)).await,
+                    2 => env.step(GONE, || gone(&shared, cell, &jobs)).await,
+                    _ => env.step(CLOSE, || close(&shared, &jobs)).await,
+                }
             };
+            // What is held in memory must come out again, whatever happens.
+            let done = AssertUnwindSafe(step).catch_unwind().await;
+            let done = done.unwrap_or_else(|_| Err(Fault::internal("a step panicked")));
             match done {
                 Ok(true) => shared.wait(cell, jobs),
                 Ok(false) => shared.let_go(count),

@@ -111,6 +111,9 @@ pub async fn supersede<D>(tx: &mut Tx<D>, subject: Uuid) -> Result<Option<(Strin
 
 /// Leases up to `limit` due tasks of the (at most four) `kinds`, looking from bucket `from` on and then
 /// from the first. The caller must bump the subjects' fencing counters in the same transaction.
+///
+/// # Errors
+/// [`Error::Stale`] if this worker was declared dead.
 pub async fn lease<D>(
     tx: &mut Tx<D>,
     worker: WorkerId,
@@ -126,6 +129,12 @@ pub async fn lease<D>(
             AND kind IN ($4, $5, $6, $7) AND (run_at <= $8 OR run_at > $9)
           ORDER BY bucket LIMIT $10)
         RETURNING id, kind, subject, state, attempt, deadline, created_at, request_id";
+    // Whoever declares this worker dead deletes its row and then frees what it holds: this update makes
+    // the two take turns, so that nothing is leased under a name that nobody watches any more.
+    const ALIVE: &str = "UPDATE worker SET beat = beat WHERE id = $1";
+    if tx.exec(ALIVE, args![worker]).await? == 0 {
+        return Err(Error::Stale);
+    }
     let mut out: Vec<Leased> = Vec::new();
     for (low, high) in [(from, BUCKETS as i64), (0, from)] {
         let left = limit - out.len() as i64;

@@ -87,7 +87,9 @@ async fn each_task_goes_to_one_worker() {
         let racing = (0..4).map(|_| {
             let (db, env) = (db.clone(), env.clone());
             tokio::spawn(async move {
-                let (worker, mut mine, mut idle) = (env.id(), Vec::new(), 0);
+                let registered =
+                    Worker::register(&db, &env, "probe", "w", tasks::LEASE).await.expect("registers");
+                let (worker, mut mine, mut idle) = (registered.id, Vec::new(), 0);
                 while idle < 3 {
                     let got = lease(&db, &env, worker, 7).await;
                     idle = if got.is_empty() { idle + 1 } else { 0 };
@@ -136,6 +138,13 @@ async fn a_still_beat_frees_the_tasks_and_fences_the_worker() {
         assert!(heir.beat(&db, &env).await.expect("beats"));
         assert_eq!(lease(&db, &env, heir.id, 10).await, [task], "{}", fresh.engine);
         assert!(!dead.beat(&db, &env).await.expect("beats"), "the worker learns that it was fenced");
+        let (gone, now) = (dead.id, env.now());
+        let late = db
+            .write(move |tx| -> Work<'_, Vec<store::Leased>> {
+                Box::pin(async move { store::lease(tx, gone, KINDS, 0, 10, now).await })
+            })
+            .await;
+        assert!(matches!(late, Err(sql::Error::Stale)), "nothing is leased under a name that nobody watches");
         let zombie = dead.id;
         let advanced = db
             .write(move |tx| -> Work<'_, Vec<TaskId>> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use agent::Agent;
 use agent::engine::scripted::{Script, Scripted};
 use model::drill::Gate;
+use model::failpoint::Failpoints;
 use model::{Caller, Cell, CellId, CellState, Context, Env, HostId, Resources};
 use router::Router;
 use rpc::Connector;
@@ -83,12 +84,14 @@ pub struct Plan {
     pub postgres: bool,
     /// How long a worker's beat must stand still.
     pub lease: Duration,
+    /// How long an instance may take.
+    pub build: Duration,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        let (postgres, lease) = (false, Duration::from_secs(2));
-        Self { cells: 3, hosts: 2, slots: 100, script: Script::default(), postgres, lease }
+        let (postgres, lease, build) = (false, Duration::from_secs(2), Duration::from_secs(600));
+        Self { cells: 3, hosts: 2, slots: 100, script: Script::default(), postgres, lease, build }
     }
 }
 
@@ -104,8 +107,10 @@ pub struct CellParts {
 pub struct Cloud {
     /// What it was made of.
     pub plan: Plan,
-    /// Clock and randomness.
+    /// Clock, randomness, and the failpoints below.
     pub env: Env,
+    /// The failpoints of all its roles.
+    pub failpoints: Arc<Failpoints>,
     /// The in-process bus.
     pub connector: Connector,
     /// The API database's URL.
@@ -150,7 +155,8 @@ fn settings(url: &str) -> Settings {
 impl Cloud {
     /// Starts everything and waits until every host is registered.
     pub async fn start(plan: Plan) -> Self {
-        let env = Env::system();
+        let failpoints = Arc::new(Failpoints::default());
+        let env = Env::system().with_failpoints(failpoints.clone());
         let folder = crate::Folder::new("cloud");
         let mut databases = Vec::new();
         let mut url = |name: &str| match plan.postgres {
@@ -199,10 +205,12 @@ impl Cloud {
         )
         .await;
         let bus = connector.connect("local:api", Gate::default()).expect("connects");
-        let verbs = Verbs::new(verbs::Settings::default(), env.clone(), api, router.clone(), Some(bus));
+        let verb_settings = verbs::Settings { build_deadline: plan.build, ..Default::default() };
+        let verbs = Verbs::new(verb_settings, env.clone(), api, router.clone(), Some(bus));
         let mut cloud = Self {
             plan,
             env,
+            failpoints,
             connector,
             api_url,
             cells: Vec::new(),

@@ -233,7 +233,8 @@ impl Estate {
         let reply = client.get("/metrics").await.map_err(|error| format!("{error:#}"))?;
         let text = reply.body.as_str().unwrap_or_default();
         let lines = text.lines().filter_map(|line| line.strip_prefix(metric));
-        let values = lines.filter(|rest| rest.starts_with(['{', ' '])).filter_map(|rest| rest.rsplit(' ').next());
+        let values =
+            lines.filter(|rest| rest.starts_with(['{', ' '])).filter_map(|rest| rest.rsplit(' ').next());
         Ok(values.filter_map(|value| value.parse::<f64>().ok()).sum())
     }
 
@@ -339,7 +340,8 @@ impl Estate {
                 user.gone(id).await;
             }
         }
-        assert_eq!(self.at_rest().await, 0, "no container is left");
+        let left = self.at_rest().await;
+        assert_eq!(left, 0, "no container is left");
     }
 
     fn role(&mut self, name: &str) -> &mut Role {
@@ -366,7 +368,12 @@ fn must(arguments: &[&str]) {
     match done {
         Ok(output) if output.status.success() => {}
         Ok(output) => {
-            panic!("skep {}: {}\n{}", arguments.join(" "), output.status, String::from_utf8_lossy(&output.stderr))
+            panic!(
+                "skep {}: {}\n{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            )
         }
         Err(error) => panic!("cannot start skep: {error}"),
     }

@@ -1,1 +1,197 @@
-//! x y
+//! Processes that are killed in the middle of work, or stand still and come back.
+
+use std::time::Duration;
+
+use tests::estate::{Chance, Engine, Plan};
+use tests::{Estate, Signal, eventually};
+
+/// How long one kill is waited for: the load of fifty boots takes some ten times as long.
+const WITHIN: Duration = Duration::from_millis(1_200);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_in_the_middle_of_boots_and_deletes_lose_and_leak_nothing() {
+    let _alone = crate::alone().await;
+    let plan = Plan { superconductors: 2, hosts: 2, ..Plan::default() };
+    let mut estate = Estate::start(plan).await;
+    let mut chance = Chance::new();
+    for kind in ["superconductor", "conductor", "agent"] {
+        let alice = estate.user("alice");
+        let ids = alice.boot_many(kind, 50).await;
+        bounce_some(&mut estate, &mut chance, kind, 6).await;
+        let counts = alice.settle(&ids).await;
+        let (active, error) = (count(&counts, "ACTIVE"), count(&counts, "ERROR"));
+        assert_eq!(active + error, 50, "{kind}: {counts:?}");
+        assert_eq!(estate.at_rest().await, active, "{kind}: a container for each that is ACTIVE");
+        for id in &ids {
+            alice.delete(id).await;
+        }
+        bounce_some(&mut estate, &mut chance, kind, 3).await;
+        estate.clear(&["alice"]).await;
+    }
+}
+
+/// Kills and starts again processes of a kind, at moments that chance picks.
+async fn bounce_some(estate: &mut Estate, chance: &mut Chance, kind: &str, times: usize) {
+    let names = estate.names(kind);
+    for _ in 0..times {
+        chance.moment(WITHIN).await;
+        let name = &names[chance.below(names.len() as u64) as usize];
+        estate.bounce(name);
+    }
+}
+
+fn count(counts: &std::collections::BTreeMap<String, usize>, status: &str) -> usize {
+    counts.get(status).copied().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn superconductors_may_all_die_or_stand_still() {
+    let _alone = crate::alone().await;
+    let plan = Plan { superconductors: 2, hosts: 1, slots: 400, engine: Engine::Scripted, ..Plan::default() };
+    let mut estate = Estate::start(plan).await;
+    all_die_with_a_hundred_boots_in_flight(&mut estate).await;
+    one_stands_still_past_its_lease(&mut estate).await;
+    one_stands_still_in_a_transaction(&mut estate).await;
+}
+
+/// Nothing is stuck: what they had begun is finished by those that come after.
+async fn all_die_with_a_hundred_boots_in_flight(estate: &mut Estate) {
+    let alice = estate.user("alice");
+    hold_in_flight(estate);
+    let ids = alice.boot_many("flight", 100).await;
+    owned(estate, "superconductor1").await;
+    for name in estate.names("superconductor") {
+        estate.kill(&name);
+    }
+    estate.signal("conductor", Signal::Cont);
+    let counts = alice.statuses().await;
+    assert_eq!(counts.len(), 100, "what was accepted is listed, whoever is dead");
+    for name in estate.names("superconductor") {
+        estate.run(&name);
+    }
+    let counts = alice.settle(&ids).await;
+    assert_eq!(count(&counts, "ACTIVE"), 100, "{counts:?}");
+    estate.at_rest().await;
+    pretended(estate, 100).await;
+    estate.clear(&["alice"]).await;
+}
+
+/// It holds tasks and stands still; its lease runs out, and the other finishes them. When it goes on, what
+/// it still wants to write is refused: nothing is doubled, nothing counted twice.
+async fn one_stands_still_past_its_lease(estate: &mut Estate) {
+    let alice = estate.user("alice");
+    hold_in_flight(estate);
+    let ids = alice.boot_many("still", 60).await;
+    owned(estate, "superconductor1").await;
+    estate.process("superconductor1").signal(Signal::Stop);
+    estate.signal("conductor", Signal::Cont);
+    let counts = alice.settle(&ids).await;
+    assert_eq!(count(&counts, "ACTIVE"), 60, "{counts:?}");
+    estate.at_rest().await;
+    assert_eq!(registered(estate, "superconductor1"), 0, "it was declared dead");
+    for id in &ids[..20] {
+        alice.delete(id).await;
+    }
+    estate.process("superconductor1").signal(Signal::Cont);
+    // It may lease these before it learns that it was declared dead.
+    let late = alice.boot_many("late", 20).await;
+    eventually(Duration::from_secs(20), "it begins anew", async || {
+        match registered(estate, "superconductor1") {
+            1 => Ok(()),
+            other => Err(format!("{other} are registered")),
+        }
+    })
+    .await;
+    for id in &ids[..20] {
+        alice.gone(id).await;
+    }
+    assert_eq!(count(&alice.settle(&late).await, "ACTIVE"), 20);
+    estate.at_rest().await;
+    pretended(estate, 60).await;
+    estate.ready("superconductor").await;
+    estate.clear(&["alice"]).await;
+}
+
+/// It stands still in the middle of a transaction, which keeps its rows locked.
+async fn one_stands_still_in_a_transaction(estate: &mut Estate) {
+    let alice = estate.user("alice");
+    estate.kill("superconductor2");
+    // What binding reads is locked for a while, so that a transaction which leases has to wait inside.
+    let ids = alice.boot_many("wait", 1).await;
+    alice.settle(&ids).await;
+    let locking = Lock::of(estate.api_database().url(), "cell_load");
+    let ids = alice.boot_many("locked", 20).await;
+    let count_of = |state: &str| {
+        estate.api_database().number(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                AND application_name = 'skep' AND query LIKE '%cell_load%' AND {state}"
+        ))
+    };
+    eventually(Duration::from_secs(4), "it waits for the lock", async || match count_of("wait_event_type = 'Lock'") {
+        0 => Err("it does not wait".into()),
+        _ => Ok(()),
+    })
+    .await;
+    estate.process("superconductor1").signal(Signal::Stop);
+    drop(locking);
+    estate.run("superconductor2");
+    let counts = alice.settle(&ids).await;
+    assert_eq!(count(&counts, "ACTIVE"), 20, "{counts:?}");
+    estate.process("superconductor1").signal(Signal::Cont);
+    estate.ready("superconductor").await;
+    estate.at_rest().await;
+    estate.clear(&["alice"]).await;
+}
+
+/// Lets the conductors stand still, so that whatever superconductors begin stays in flight.
+fn hold_in_flight(estate: &mut Estate) {
+    estate.signal("conductor", Signal::Stop);
+}
+
+/// How many living workers have this name.
+fn registered(estate: &Estate, name: &str) -> i64 {
+    estate.api_database().number(&format!("SELECT count(*) FROM worker WHERE name = '{name}'"))
+}
+
+/// Waits until a superconductor holds tasks.
+async fn owned(estate: &Estate, name: &str) {
+    let sql = format!("SELECT count(*) FROM task t JOIN worker w ON t.owner = w.id WHERE w.name = '{name}'");
+    eventually(Duration::from_secs(20), &format!("{name} holds tasks"), async || {
+        match estate.api_database().number(&sql) {
+            0 => Err("none".into()),
+            held => Ok(held),
+        }
+    })
+    .await;
+}
+
+/// Waits until the agents say that so many containers run.
+async fn pretended(estate: &Estate, wanted: usize) {
+    eventually(Duration::from_secs(20), &format!("{wanted} containers run"), async || {
+        let mut running = 0.0;
+        for name in estate.names("agent-") {
+            running += estate.metric(&name, "skep_agent_running").await?;
+        }
+        if running as usize == wanted { Ok(()) } else { Err(running.to_string()) }
+    })
+    .await;
+}
+
+/// A table that is locked until this is dropped, at most for a minute.
+struct Lock(std::process::Child);
+
+impl Lock {
+    fn of(url: &str, table: &str) -> Self {
+        let sql = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)");
+        let mut psql = std::process::Command::new("psql");
+        psql.args(["-X", "-q", "-c", &sql, url]).stdout(std::process::Stdio::null());
+        Self(psql.spawn().expect("psql starts"))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -114,11 +114,12 @@ async fn what_the_engine_refuses_is_told_in_its_words(estate: &Estate) {
     let alice = estate.user("alice");
     let before = estate.at_rest().await;
     let mut wish = server("wrong");
-    wish["skep"]["command"] = json!(["/no/such/program"]);
+    // Nobody listens there.
+    wish["imageRef"] = json!("127.0.0.1:9/none:1");
     let id = alice.boot(wish).await;
     let dead = alice.reaches(&id, "ERROR").await;
     let why = dead["fault"]["message"].as_str().expect("says why");
-    assert!(why.contains("/no/such/program"), "{why}");
+    assert!(why.contains("cannot pull image") && why.contains("connection refused"), "{why}");
     assert_eq!(estate.at_rest().await, before, "nothing of it is left");
     alice.delete(&id).await;
     alice.gone(&id).await;
@@ -162,7 +163,7 @@ fn reached(estate: &Estate, server: &Value, addresses: &[String]) -> Vec<String>
     let containers = estate.docker().labelled(&format!("skep.instance={}", tests::estate::id(server)));
     let script: String = addresses
         .iter()
-        .map(|address| format!("(wget -q -T 2 -O /dev/null http://{address}:8080/ && echo {address}) & "))
+        .map(|address| format!("(echo | nc -w 2 {address} 8080 >/dev/null && echo {address}) & "))
         .collect();
     let told = estate.docker().cli(&["exec", &containers[0], "sh", "-c", &format!("{script} wait; true")]);
     told.lines().map(str::to_owned).collect()

@@ -1,13 +1,20 @@
-//! Authorization: one table from rule to the least role that it asks for.
+//! Authorization: one table from rule to the least role that it asks for, and a file that may say otherwise.
 //!
-//! Every route names a rule (see `routes`); some handlers ask for a further one. A rule that is not in
-//! the table lets nobody through. Whose project an instance belongs to is checked by the verbs, which
-//! do not find what is not the caller's.
+//! Every route names a rule (see `routes`); some handlers ask for a further one. A rule that is neither in
+//! the table nor in the file lets nobody through. Whose project an instance belongs to is checked by the
+//! verbs as well, which do not find what is not the caller's: no file opens that.
 
-use axum::http::StatusCode;
+mod check;
+mod file;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
 use model::Caller;
 
-use crate::edge::refused::Refused;
+use check::Check;
+pub use check::Target;
+pub use file::Mistake;
 
 /// The least role that a rule asks for; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,9 +25,38 @@ pub enum Need {
     Reader,
     /// Role `member` in the project.
     Member,
-    /// Role `admin`.
+    /// An administrator.
     Admin,
 }
+
+impl Need {
+    /// The same as a rule.
+    fn rule(self) -> &'static str {
+        match self {
+            Self::Anyone => "@",
+            Self::Reader => "role:reader",
+            Self::Member => "role:member",
+            Self::Admin => "rule:context_is_admin",
+        }
+    }
+}
+
+/// Who is an administrator, also for the verbs, which show administrators what is others'.
+const IS_ADMIN: &str = "context_is_admin";
+
+/// Rules that guard nothing themselves, for others to name (`nova/policies/base.py`).
+const BASE: &[(&str, &str)] = &[
+    (IS_ADMIN, "role:admin"),
+    ("admin_api", "rule:context_is_admin"),
+    ("admin_or_owner", "rule:context_is_admin or project_id:%(project_id)s"),
+    ("project_member_api", "role:member and project_id:%(project_id)s"),
+    ("project_reader_api", "role:reader and project_id:%(project_id)s"),
+    ("project_member_or_admin", "rule:project_member_api or rule:context_is_admin"),
+    ("project_reader_or_admin", "rule:project_reader_api or rule:context_is_admin"),
+];
+
+/// Longest chain of rules that name each other.
+const LONGEST_CHAIN: usize = 32;
 
 /// The rules. Names are Nova's where Nova has the route (`nova/policies/`).
 pub const RULES: &[(&str, Need)] = &[
@@ -59,72 +95,229 @@ pub const RULES: &[(&str, Need)] = &[
     ("os_compute_api:os-services:list", Need::Admin),
 ];
 
-/// What `rule` asks for, if there is such a rule.
+/// What the table asks of callers for `rule`, if it has it.
 pub fn need(rule: &str) -> Option<Need> {
     RULES.iter().find(|(name, _)| *name == rule).map(|(_, need)| *need)
 }
 
-/// Whether `caller` may do what `rule` is about.
-pub fn may(caller: &Caller, rule: &str) -> bool {
-    let Some(need) = need(rule) else {
-        tracing::error!(rule, "there is no such rule; refusing");
-        return false;
-    };
-    let held = caller.roles.iter().map(|role| match role.as_str() {
-        "admin" => Need::Admin,
-        "member" => Need::Member,
-        "reader" => Need::Reader,
-        _ => Need::Anyone,
-    });
-    held.max().unwrap_or(Need::Anyone) >= need
+/// Who may do what: the table, overridden by a file.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    rules: HashMap<String, Rule>,
 }
 
-/// Refuses, with 403 and Nova's text, what `caller` may not do.
-pub fn allow(caller: &Caller, rule: &str) -> Result<(), Refused> {
-    if may(caller, rule) {
-        return Ok(());
+#[derive(Clone, Debug)]
+struct Rule {
+    text: String,
+    check: Check,
+    /// Its line in the file; none if it is the table's.
+    line: Option<usize>,
+    /// Whether it looks at the target, itself or by a rule that it names.
+    looks_at_target: bool,
+}
+
+/// A rule, for showing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its expression.
+    pub text: &'a str,
+    /// Whether the file says so.
+    pub overridden: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let table = RULES.iter().map(|(name, need)| (*name, need.rule())).chain(BASE.iter().copied());
+        let rule = |(name, text): (&str, &str)| {
+            // What could not be read would let nobody through; a test reads them all.
+            let check = Check::parse(text).unwrap_or(Check::Nobody);
+            let rule = Rule { text: text.to_owned(), check, line: None, looks_at_target: false };
+            (name.to_owned(), rule)
+        };
+        let mut policy = Self { rules: table.map(rule).collect() };
+        policy.mark_targets();
+        policy
     }
-    Err(Refused::new(StatusCode::FORBIDDEN, format!("Policy doesn't allow {rule} to be performed.")))
+}
+
+impl Policy {
+    /// The table, overridden by the text of a file. `docs/operations.md` describes its form.
+    ///
+    /// # Errors
+    /// The first mistake: a line or a rule that cannot be read, a rule that is not there, a rule that does
+    /// not exist and is not named by another one of the file, or rules that name each other in a circle.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let mut policy = Self::default();
+        let lines = file::read(text)?;
+        for line in &lines {
+            let wrong = |why| Mistake { line: line.number, why };
+            if need(&line.name) == Some(Need::Anyone) {
+                return Err(wrong(format!("'{}' is for everybody and stays so; remove this line", line.name)));
+            }
+            let check = Check::parse(&line.text).map_err(|why| wrong(format!("'{}': {why}", line.name)))?;
+            let text = line.text.clone();
+            let rule = Rule { text, check, line: Some(line.number), looks_at_target: false };
+            policy.rules.insert(line.name.clone(), rule);
+        }
+        let mut named = HashSet::new();
+        for line in &lines {
+            let mut missing = None;
+            policy.rules[&line.name].check.each_rule(&mut |name| {
+                named.insert(name);
+                missing = missing.or((!policy.rules.contains_key(name)).then_some(name));
+            });
+            if let Some(missing) = missing {
+                let why = format!("'{}' names the rule '{missing}', which there is not", line.name);
+                return Err(Mistake { line: line.number, why });
+            }
+        }
+        let known = |name: &str| need(name).is_some() || BASE.iter().any(|(base, _)| *base == name);
+        if let Some(line) = lines.iter().find(|line| !known(&line.name) && !named.contains(line.name.as_str())) {
+            let why = format!(
+                "there is no rule '{}', nor does another rule here name it; `skep policy list` shows all",
+                line.name
+            );
+            return Err(Mistake { line: line.number, why });
+        }
+        drop(named);
+        policy.refuse_circles(&lines)?;
+        policy.mark_targets();
+        Ok(policy)
+    }
+
+    /// Every rule: the table's in its order, then what they may name, then the file's own.
+    pub fn rules(&self) -> Vec<Shown<'_>> {
+        let table = RULES.iter().map(|(name, _)| *name).chain(BASE.iter().map(|(name, _)| *name));
+        let mut names: Vec<&str> = table.collect();
+        let known: HashSet<&str> = names.iter().copied().collect();
+        let mut own: Vec<(&str, Option<usize>)> = self
+            .rules
+            .iter()
+            .filter(|(name, _)| !known.contains(name.as_str()))
+            .map(|(name, rule)| (name.as_str(), rule.line))
+            .collect();
+        own.sort_by_key(|(_, line)| *line);
+        names.extend(own.into_iter().map(|(name, _)| name));
+        let shown = |name| {
+            let (name, rule) = self.rules.get_key_value(name)?;
+            Some(Shown { name, text: &rule.text, overridden: rule.line.is_some() })
+        };
+        names.into_iter().filter_map(shown).collect()
+    }
+
+    /// Whether there is such a rule.
+    pub fn knows(&self, rule: &str) -> bool {
+        self.rules.contains_key(rule)
+    }
+
+    /// Whether `caller` may do what `rule` is about to what belongs to `target`. A rule that does not exist
+    /// lets nobody through.
+    pub fn allows(&self, caller: &Caller, target: &Target<'_>, rule: &str) -> bool {
+        match self.rules.get(rule) {
+            Some(found) => found.check.holds(caller, target, &|name| self.allows(caller, target, name)),
+            None => {
+                tracing::error!(rule, "there is no such rule; refusing");
+                false
+            }
+        }
+    }
+
+    /// Whether `caller` is an administrator.
+    pub(crate) fn is_admin(&self, caller: &Caller) -> bool {
+        self.allows(caller, &Target::own(caller), IS_ADMIN)
+    }
+
+    /// Whether the answer depends on whose the target is.
+    pub(crate) fn looks_at_target(&self, rule: &str) -> bool {
+        self.rules.get(rule).is_some_and(|rule| rule.looks_at_target)
+    }
+
+    /// Refuses rules that name each other in a circle, or in a chain that is too long to follow.
+    fn refuse_circles(&self, lines: &[file::Line]) -> Result<(), Mistake> {
+        let mut lengths = HashMap::new();
+        for line in lines {
+            if self.length(&line.name, 0, &mut lengths).is_none() {
+                let why = format!(
+                    "'{}' begins a circle of rules that name each other, or a chain of more than {LONGEST_CHAIN}",
+                    line.name
+                );
+                return Err(Mistake { line: line.number, why });
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a chain of rules `name` begins, if it is not too long.
+    fn length<'a>(&'a self, name: &'a str, before: usize, known: &mut HashMap<&'a str, usize>) -> Option<usize> {
+        if let Some(length) = known.get(name) {
+            return (before + length <= LONGEST_CHAIN).then_some(*length);
+        }
+        if before >= LONGEST_CHAIN {
+            return None;
+        }
+        let mut named = Vec::new();
+        if let Some(rule) = self.rules.get(name) {
+            rule.check.each_rule(&mut |name| named.push(name));
+        }
+        let mut longest = 0;
+        for name in named {
+            longest = longest.max(self.length(name, before + 1, known)?);
+        }
+        known.insert(name, longest + 1);
+        Some(longest + 1)
+    }
+
+    /// Marks the rules that look at the target by way of others, too.
+    fn mark_targets(&mut self) {
+        let mut looking: HashSet<String> = HashSet::new();
+        loop {
+            let more: Vec<String> = self
+                .rules
+                .iter()
+                .filter(|(name, _)| !looking.contains(*name))
+                .filter(|(_, rule)| {
+                    let mut looks = rule.check.looks_at_target();
+                    rule.check.each_rule(&mut |name| looks |= looking.contains(name));
+                    looks
+                })
+                .map(|(name, _)| name.clone())
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            looking.extend(more);
+        }
+        for (name, rule) in &mut self.rules {
+            rule.looks_at_target = looking.contains(name);
+        }
+    }
+}
+
+/// The policy that is in force, which may be replaced while requests are served. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    policy: Arc<RwLock<Arc<Policy>>>,
+}
+
+impl InForce {
+    /// Puts `policy` in force.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy: Arc::new(RwLock::new(Arc::new(policy))) }
+    }
+
+    /// What is in force now.
+    pub fn now(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces it. Requests that were let in stay so.
+    pub fn replace(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn caller(roles: &[&str]) -> Caller {
-        Caller {
-            user: "u".into(),
-            project: "p".into(),
-            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
-        }
-    }
-
-    #[test]
-    fn roles_include_those_below() {
-        let create = "os_compute_api:servers:create";
-        let show = "os_compute_api:servers:show";
-        let status = "skep:status";
-        for (roles, allowed) in [
-            (&[][..], [false, false, false]),
-            (&["auditor"][..], [false, false, false]),
-            (&["reader"][..], [true, false, false]),
-            (&["reader", "member"][..], [true, true, false]),
-            (&["admin"][..], [true, true, true]),
-        ] {
-            let caller = caller(roles);
-            assert_eq!([show, create, status].map(|rule| may(&caller, rule)), allowed, "{roles:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_rule_lets_nobody_through() {
-        assert!(!may(&caller(&["admin"]), "os_compute_api:no-such"));
-    }
-
-    #[test]
-    fn no_rule_stands_twice() {
-        for (index, (name, _)) in RULES.iter().enumerate() {
-            assert!(RULES[..index].iter().all(|(other, _)| other != name), "{name}");
-        }
-    }
-}
+#[path = "policy/tests.rs"]
+mod tests;

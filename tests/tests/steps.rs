@@ -1,0 +1,203 @@
+//! The step matrix: every step of every durable task and loop fails before and after its commit, runs
+//! twice, dies before and after its commit, and is repeated by a zombie whose lease has long been taken.
+//! The steps are those that the code lists; each case must have fired, and ends by the checker.
+
+use std::time::Duration;
+
+use agent::engine::scripted::Verb;
+use futures::StreamExt;
+use model::failpoint::{self, Mode, Point};
+use model::{ContainerSpec, Fault, FaultKind, InstanceId};
+use tests::cloud::{Cloud, Plan, caller, context};
+use tests::eventually;
+use verbs::{Boot, Seen};
+
+fn wish(name: &str, flavor: &str) -> Boot {
+    Boot {
+        name: name.into(),
+        image: "skep/web:1".parse().expect("legal"),
+        flavor: flavor.into(),
+        container: ContainerSpec::default(),
+        metadata: Default::default(),
+        zone: None,
+        region: String::new(),
+        description: None,
+        count: 1,
+    }
+}
+
+/// What each case is run over: instances that boot, some of them refused by a cell first, one that fits
+/// nowhere, one that is deleted while it is built, and one that is deleted while it runs.
+struct Work {
+    active: Vec<InstanceId>,
+    error: InstanceId,
+    deleted: Vec<InstanceId>,
+}
+
+async fn boot(cloud: &Cloud, wish: Boot) -> InstanceId {
+    cloud.verbs.boot(&caller(), &context(), wish).await.expect("is accepted")[0].id
+}
+
+/// A cloud in which one instance runs already, and one cell refuses whatever comes to it from now on.
+async fn start() -> (Cloud, InstanceId) {
+    let plan = Plan { cells: 2, hosts: 1, lease: Duration::from_millis(1_500), ..Plan::default() };
+    let cloud = Cloud::start(plan).await;
+    let running = boot(&cloud, wish("runs", "1")).await;
+    let before =
+        Work { active: vec![running], error: boot(&cloud, wish("huge", "5")).await, deleted: vec![] };
+    settled(&cloud, "before the case", &before).await;
+    cloud.cells[0].hosts[0].1.fail(Verb::Create, Fault::new(FaultKind::Engine, "not here"), 1_000);
+    (cloud, running)
+}
+
+async fn work(cloud: &Cloud, running: InstanceId) -> Work {
+    let boot = async |wish| boot(cloud, wish).await;
+    let mut active = Vec::new();
+    // So many that it would be a wonder if none of them came to the cell that refuses.
+    for n in 0..12 {
+        active.push(boot(wish(&format!("a{n}"), "1")).await);
+    }
+    let error = boot(wish("huge", "5")).await;
+    let deleted = boot(wish("gone", "1")).await;
+    for id in [deleted, running] {
+        cloud.verbs.delete(&caller(), &context(), id).await.expect("is accepted");
+    }
+    Work { active, error, deleted: vec![deleted, running] }
+}
+
+async fn settled(cloud: &Cloud, case: &str, work: &Work) {
+    let status = async |id| match cloud.verbs.show(&caller(), id).await {
+        Ok(Seen::Fresh(instance)) => instance.status().to_owned(),
+        Ok(Seen::Dark(_)) => "dark".into(),
+        Err(fault) if fault.kind == FaultKind::NotFound => "gone".into(),
+        Err(fault) => fault.message,
+    };
+    eventually(
+        Duration::from_secs(45),
+        &format!("{case}: all have their outcome and nothing is violated"),
+        async || {
+            let mut wrong = Vec::new();
+            for id in &work.active {
+                wrong.extend(Some(status(*id).await).filter(|status| status != "ACTIVE"));
+            }
+            wrong.extend(Some(status(work.error).await).filter(|status| status != "ERROR"));
+            for id in &work.deleted {
+                wrong.extend(Some(status(*id).await).filter(|status| status != "gone"));
+            }
+            wrong.extend(cloud.check().await.0);
+            if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:?}")) }
+        },
+    )
+    .await;
+    assert_eq!(cloud.engines().values().map(Vec::len).sum::<usize>(), work.active.len(), "{case}");
+}
+
+async fn fired(cloud: &Cloud, point: Point) {
+    eventually(Duration::from_secs(20), &format!("{point} fires"), async || {
+        if cloud.failpoints.fired(point) > 0 { Ok(()) } else { Err("it has not".into()) }
+    })
+    .await;
+}
+
+/// Whether a case means anything: a lease that ran twice would be two leases, and a beat has no effect
+/// but its own.
+fn applies(point: Point, mode: Mode) -> bool {
+    !(point == failpoint::LEASE && mode == Mode::Twice) && point != failpoint::BEAT
+}
+
+async fn fails_or_repeats(point: Point, mode: Mode) {
+    let (cloud, running) = start().await;
+    cloud.failpoints.arm(point, mode, 2);
+    let work = work(&cloud, running).await;
+    fired(&cloud, point).await;
+    settled(&cloud, &format!("{point} {mode:?}"), &work).await;
+}
+
+/// The worker stands still at the step and is then killed; another one takes over.
+async fn dies(point: Point, mode: Mode) {
+    let (mut cloud, running) = start().await;
+    cloud.failpoints.arm(point, mode, 1);
+    let work = work(&cloud, running).await;
+    fired(&cloud, point).await;
+    match point.0.split('.').next() {
+        Some("superconductor") => {
+            cloud.superconductors.remove(0).kill();
+            cloud.add_superconductor();
+        }
+        _ => {
+            for cell in 0..2 {
+                for role in std::mem::take(&mut cloud.conductors[cell]) {
+                    role.kill();
+                }
+                cloud.add_conductor(cell);
+            }
+        }
+    }
+    cloud.failpoints.release();
+    settled(&cloud, &format!("{point} dies at {mode:?}"), &work).await;
+}
+
+/// The worker stands still at the step, and its beat with it, until another has finished everything;
+/// then it goes on where it was.
+async fn zombie(point: Point, mode: Mode) {
+    let (mut cloud, running) = start().await;
+    cloud.failpoints.arm(failpoint::BEAT, Mode::HoldBefore, 1);
+    fired(&cloud, failpoint::BEAT).await;
+    cloud.failpoints.arm(point, mode, 1);
+    let work = work(&cloud, running).await;
+    fired(&cloud, point).await;
+    cloud.add_superconductor();
+    settled(&cloud, &format!("{point} before the zombie of {mode:?}"), &work).await;
+    let active = work.active[0];
+    cloud.verbs.delete(&caller(), &context(), active).await.expect("is accepted");
+    let rest = Work { active: work.active[1..].to_vec(), ..work };
+    settled(&cloud, &format!("{point} before the zombie of {mode:?}, deleted"), &rest).await;
+    cloud.failpoints.release();
+    settled(&cloud, &format!("{point} after the zombie of {mode:?}"), &rest).await;
+}
+
+/// Runs cases, four at a time.
+async fn in_fours<Fut: Future<Output = ()>>(cases: Vec<Fut>) {
+    futures::stream::iter(cases).for_each_concurrent(4, |case| case).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_may_fail_or_run_twice() {
+    let mut cases = Vec::new();
+    for point in failpoint::ALL {
+        for mode in [Mode::FailBefore, Mode::FailAfter, Mode::Twice] {
+            if applies(*point, mode) {
+                cases.push(fails_or_repeats(*point, mode));
+            }
+        }
+    }
+    in_fours(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_may_die_at_every_step() {
+    let mut cases = Vec::new();
+    for point in failpoint::ALL.iter().filter(|point| **point != failpoint::BEAT) {
+        for mode in [Mode::HoldBefore, Mode::HoldAfter] {
+            cases.push(dies(*point, mode));
+        }
+    }
+    in_fours(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_may_repeat_every_step() {
+    let mut cases = Vec::new();
+    let steps = failpoint::ALL.iter().filter(|point| point.0.starts_with("superconductor"));
+    for point in steps.filter(|point| **point != failpoint::BEAT) {
+        for mode in [Mode::HoldBefore, Mode::HoldAfter] {
+            cases.push(zombie(*point, mode));
+        }
+    }
+    in_fours(cases).await;
+}
+
+#[test]
+fn failpoints_are_in_this_build() {
+    assert!(failpoint::COMPILED);
+}
