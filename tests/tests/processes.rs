@@ -9,6 +9,8 @@ mod deaths;
 mod life;
 #[path = "processes/outages.rs"]
 mod outages;
+#[path = "processes/trial.rs"]
+mod trial;
 
 use tokio::sync::{Mutex, MutexGuard};
 

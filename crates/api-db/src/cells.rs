@@ -70,6 +70,42 @@ pub async fn set_state(tx: &mut Tx, cell: CellId, version: i64, state: CellState
     tx.swap(SQL, args![cell, version, state.as_str()]).await
 }
 
+/// What to change of a mapping; what is not named stays as it is.
+#[derive(Clone, Default)]
+pub struct Change {
+    /// Its name.
+    pub name: Option<String>,
+    /// URL of its database. Secret.
+    pub database_url: Option<String>,
+    /// URL of its broker. Secret.
+    pub transport_url: Option<String>,
+    /// Where it stands in its life.
+    pub state: Option<CellState>,
+}
+
+/// Changes a mapping. False if there is none, or if another cell has the new name.
+pub async fn change(tx: &mut Tx, cell: CellId, change: &Change) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE cell_mapping SET name = COALESCE($2, name),
+            database_url = COALESCE($3, database_url), transport_url = COALESCE($4, transport_url),
+            state = COALESCE($5, state), version = version + 1
+        WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM cell_mapping o WHERE o.name = $2 AND o.id <> $1)";
+    let Change { name, database_url, transport_url, state } = change;
+    let state = state.map(CellState::as_str);
+    let args = args![cell, name.clone(), database_url.clone(), transport_url.clone(), state];
+    Ok(tx.exec(SQL, args).await? == 1)
+}
+
+/// Shuts a cell for bindings, for good: from here on [`reserve`] finds nothing to count on, and a binding
+/// that was under way is done when this returns. The first step of a deletion.
+pub async fn shut(tx: &mut Tx, cell: CellId) -> Result<(), Error> {
+    tx.exec("DELETE FROM cell_load WHERE cell = $1", args![cell]).await.map(drop)
+}
+
+/// Removes a mapping. False if there is none.
+pub async fn delete(tx: &mut Tx, cell: CellId) -> Result<bool, Error> {
+    Ok(tx.exec("DELETE FROM cell_mapping WHERE id = $1", args![cell]).await? == 1)
+}
+
 /// Counts `n` more unsettled bindings of a cell, unless that would exceed `cap`.
 pub async fn reserve(tx: &mut Tx, cell: CellId, n: i64, cap: i64) -> Result<bool, Error> {
     const SQL: &str =

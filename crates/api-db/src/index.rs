@@ -24,6 +24,8 @@ pub struct Entry {
     pub project: String,
     /// Its name.
     pub name: String,
+    /// The region that was asked for; empty means any.
+    pub region: String,
     /// Its cell, once bound.
     pub cell: Option<CellId>,
     /// Bindings so far.
@@ -37,6 +39,7 @@ struct Row {
     instance: Uuid,
     project: String,
     name: String,
+    region: String,
     created_at: i64,
     status: Option<String>,
     updated_at: Option<i64>,
@@ -50,6 +53,7 @@ impl From<Row> for Entry {
             key: Key { created: Timestamp(row.created_at), id: InstanceId(row.instance) },
             project: row.project,
             name: row.name,
+            region: row.region,
             cell: row.cell.map(CellId),
             epoch: row.epoch,
             last: row.status.zip(row.updated_at.map(Timestamp)),
@@ -84,12 +88,12 @@ pub async fn page(
     limit: i64,
 ) -> Result<Vec<Entry>, Error> {
     const ONE: &str =
-        "SELECT i.instance, i.project, i.name, i.created_at, i.status, i.updated_at, m.cell, m.epoch
+        "SELECT i.instance, i.project, i.name, i.region, i.created_at, i.status, i.updated_at, m.cell, m.epoch
         FROM instance_index i JOIN instance_mapping m ON m.id = i.instance
         WHERE i.project = $1 AND NOT i.deleted AND (i.created_at, i.instance) < ($2, $3)
         ORDER BY i.created_at DESC, i.instance DESC LIMIT $4";
     const ALL: &str =
-        "SELECT i.instance, i.project, i.name, i.created_at, i.status, i.updated_at, m.cell, m.epoch
+        "SELECT i.instance, i.project, i.name, i.region, i.created_at, i.status, i.updated_at, m.cell, m.epoch
         FROM instance_index i JOIN instance_mapping m ON m.id = i.instance
         WHERE NOT i.deleted AND (i.created_at, i.instance) < ($1, $2)
         ORDER BY i.created_at DESC, i.instance DESC LIMIT $3";
@@ -107,7 +111,7 @@ pub async fn page(
 /// One entry.
 pub async fn get(tx: &mut Tx, id: InstanceId) -> Result<Option<Entry>, Error> {
     const SQL: &str =
-        "SELECT i.instance, i.project, i.name, i.created_at, i.status, i.updated_at, m.cell, m.epoch
+        "SELECT i.instance, i.project, i.name, i.region, i.created_at, i.status, i.updated_at, m.cell, m.epoch
         FROM instance_index i JOIN instance_mapping m ON m.id = i.instance WHERE i.instance = $1";
     Ok(tx.opt::<Row>(SQL, args![id]).await?.map(Entry::from))
 }

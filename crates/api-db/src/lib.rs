@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod cells;
 pub mod flavors;
+pub mod hosts;
 pub mod index;
 pub mod mappings;
 pub mod quotas;

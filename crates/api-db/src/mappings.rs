@@ -5,6 +5,8 @@ use model::{CellId, InstanceId, RequestSpec, Timestamp};
 use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
 
+use crate::index::Heard;
+use crate::quotas::Limits;
 use crate::{Tx, index, quotas};
 
 /// Whether an instance is wanted.
@@ -177,4 +179,111 @@ pub async fn close(
     let closed: Vec<InstanceId> = closed.into_iter().map(|(id,)| InstanceId(id)).collect();
     index::delete(tx, &closed).await?;
     Ok(closed)
+}
+
+/// How many instances are mapped to a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Not known to be gone.
+    pub live: i64,
+    /// Gone.
+    pub dead: i64,
+}
+
+/// How many instances are mapped to each cell that has any.
+pub async fn counts(tx: &mut Tx) -> Result<Vec<(CellId, Counts)>, Error> {
+    const SQL: &str = "SELECT cell, COUNT(CASE WHEN state <> 'deleted' THEN 1 END), COUNT(*)
+        FROM instance_mapping WHERE cell IS NOT NULL GROUP BY cell ORDER BY cell";
+    let rows: Vec<(Uuid, i64, i64)> = tx.all(SQL, vec![]).await?;
+    Ok(rows.into_iter().map(|(cell, live, all)| (CellId(cell), Counts { live, dead: all - live })).collect())
+}
+
+/// How many instances are mapped to a cell.
+pub async fn count(tx: &mut Tx, cell: CellId) -> Result<Counts, Error> {
+    const SQL: &str = "SELECT COUNT(CASE WHEN state <> 'deleted' THEN 1 END), COUNT(*)
+        FROM instance_mapping WHERE cell = $1";
+    let (live, all): (i64, i64) = tx.opt(SQL, args![cell]).await?.unwrap_or_default();
+    Ok(Counts { live, dead: all - live })
+}
+
+/// An instance that a cell holds and that may lack its mapping.
+#[derive(Clone, Debug)]
+pub struct Adopt {
+    /// The fencing counter of the row in the cell: tasks from here on must be above it.
+    pub saga_token: i64,
+    /// What was asked for.
+    pub spec: RequestSpec,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// What the cell says of it.
+    pub heard: Heard,
+}
+
+/// Maps instances that `cell` holds and that have no mapping: mapping, request spec, index entry and quota
+/// used, without asking whether it is within limits, because they run already. Gives those that were
+/// mapped. Repeats change nothing.
+pub async fn adopt(
+    tx: &mut Tx,
+    cell: CellId,
+    adopts: &[Adopt],
+    default: Limits,
+) -> Result<Vec<InstanceId>, Error> {
+    const MAPPING: Rows = Rows {
+        head: "INSERT INTO instance_mapping
+            (id, project, user_id, cell, epoch, saga_token, state, created_at) VALUES",
+        tail: "ON CONFLICT (id) DO NOTHING RETURNING id",
+    };
+    const SPEC: &str =
+        "INSERT INTO request_spec (instance, spec) VALUES ($1, $2) ON CONFLICT (instance) DO NOTHING";
+    const QUOTA: &str = "INSERT INTO quota
+            (project, instances, cores, memory_mib, max_instances, max_cores, max_memory_mib)
+        VALUES ($1, 1, $2, $3, $4, $5, $6) ON CONFLICT (project) DO UPDATE SET
+            instances = quota.instances + 1, cores = quota.cores + excluded.cores,
+            memory_mib = quota.memory_mib + excluded.memory_mib";
+    let rows = adopts
+        .iter()
+        .map(|a| {
+            let (project, user) = (a.spec.project.as_str(), a.spec.user.as_str());
+            args![a.heard.id, project, user, cell, a.heard.epoch, a.saga_token, "live", a.created]
+        })
+        .collect();
+    let mapped: Vec<(Uuid,)> = tx.all_rows(MAPPING, rows).await?;
+    let mapped: Vec<InstanceId> = mapped.into_iter().map(|(id,)| InstanceId(id)).collect();
+    for adopt in adopts.iter().filter(|adopt| mapped.contains(&adopt.heard.id)) {
+        let (id, spec) = (adopt.heard.id, &adopt.spec);
+        let json = serde_json::to_value(spec).map_err(|error| Error::corrupt("a request spec", error))?;
+        tx.exec(SPEC, args![id, json]).await?;
+        index::create(tx, id, spec, adopt.created).await?;
+        index::apply(tx, vec![adopt.heard.clone()]).await?;
+        let Limits { instances, cores, memory_mib } = default;
+        let (project, flavor) = (spec.project.as_str(), &spec.flavor);
+        tx.exec(QUOTA, args![project, flavor.vcpus, flavor.memory_mib, instances, cores, memory_mib]).await?;
+    }
+    Ok(mapped)
+}
+
+/// Forgets up to `limit` instances that are mapped to a cell and are gone – with `living`, where the cell
+/// is given up for lost, also those that are not: their mappings, request specs, index entries and tasks
+/// go, and quota is given back. Gives how many. Should the cell come back after all, [`adopt`] maps what it
+/// holds again.
+pub async fn forget(tx: &mut Tx, cell: CellId, living: bool, limit: i64) -> Result<u64, Error> {
+    const SOME: &str =
+        "SELECT id FROM instance_mapping WHERE cell = $1 AND (state = 'deleted' OR $2) ORDER BY id LIMIT $3";
+    const MAPPINGS: Rows =
+        Rows { head: "DELETE FROM instance_mapping WHERE id IN (VALUES", tail: ") RETURNING id" };
+    const SPECS: Rows =
+        Rows { head: "DELETE FROM request_spec WHERE instance IN (VALUES", tail: ") RETURNING spec" };
+    const INDEX: Rows = Rows { head: "DELETE FROM instance_index WHERE instance IN (VALUES", tail: ")" };
+    const TASKS: Rows = Rows { head: "DELETE FROM task WHERE subject IN (VALUES", tail: ")" };
+    let ids: Vec<(Uuid,)> = tx.all(SOME, args![cell, living, limit]).await?;
+    let rows = || ids.iter().map(|(id,)| args![*id]).collect::<Vec<_>>();
+    let gone: Vec<(Uuid,)> = tx.all_rows(MAPPINGS, rows()).await?;
+    // Only what is not closed still has a request spec, and uses quota.
+    let specs: Vec<(Json<RequestSpec>,)> = tx.all_rows(SPECS, rows()).await?;
+    for (spec,) in &specs {
+        quotas::give_back(tx, &spec.0, 1).await?;
+    }
+    tx.exec_rows(INDEX, rows()).await?;
+    tx.exec_rows(TASKS, rows()).await?;
+    Ok(gone.len() as u64)
 }

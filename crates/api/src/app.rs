@@ -13,6 +13,7 @@ use axum::response::Response;
 use futures::FutureExt;
 use model::{Context, Env, Fault};
 use tower::Service;
+use tracing::Instrument;
 use verbs::Verbs;
 
 use crate::edge::refused::{Refused, Style};
@@ -94,11 +95,19 @@ impl App {
         let global_id = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id)).cloned();
         let trace_parent = trace_parent(request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        // At the highest level, so that every line below it carries the id, whatever level is logged.
+        let span = tracing::error_span!("request", request_id);
+        if let Some(continues) = self.shared.settings.trace
+            && !trace_parent.is_empty()
+        {
+            continues(&span, &trace_parent);
+        }
         let context = Context { request_id: request_id.clone(), trace_parent };
         request.extensions_mut().insert(context);
 
         let mut router = self.router.clone();
-        let answered = AssertUnwindSafe(async move { router.call(request).await }).catch_unwind().await;
+        let answered =
+            AssertUnwindSafe(async move { router.call(request).await }.instrument(span)).catch_unwind().await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},

@@ -226,3 +226,63 @@ async fn configured_links_win_over_the_host_header() {
     let (_, body) = get(&app, "/compute/v2.1/", "").await;
     assert_eq!(body["version"]["links"][0]["href"], "https://cloud.example/api/compute/v2.1/");
 }
+
+#[tokio::test]
+async fn log_lines_below_a_request_carry_its_id() {
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let kept = Kept::default();
+    let writer = kept.clone();
+    let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let logging = tracing::subscriber::set_default(lines);
+    let logs = App {
+        shared: app().shared(),
+        router: Router::new().route("/", axum::routing::get(async || tracing::warn!("below"))),
+    };
+    let response = logs.handle(request("GET", "/", &[], Body::empty())).await;
+    drop(logging);
+    let id = response.headers().get("x-openstack-request-id").and_then(|id| id.to_str().ok()).expect("id");
+    let text = String::from_utf8(kept.0.lock().expect("no panic").clone()).expect("text");
+    let line = text.lines().find(|line| line.ends_with("below")).expect("was logged");
+    assert!(line.contains(&format!("request{{request_id=\"{id}\"}}")), "{line}");
+}
+
+#[tokio::test]
+async fn the_policy_may_change_between_two_requests() {
+    let settings = crate::testing::settings();
+    let app = App::without_verbs(Env::system(), settings.clone());
+    let zones = "/v2.1/os-availability-zone";
+    assert_eq!(get(&app, zones, "t-reader").await.0, 403);
+    let text = "os_compute_api:os-availability-zone:list: role:reader\nskep:status: '!'\n";
+    settings.policy.replace(crate::Policy::parse(text).expect("legal"));
+    // 503: it passed, and this app has no verbs.
+    assert_eq!(get(&app, zones, "t-reader").await.0, 503);
+    let (status, body) = get(&app, "/admin/v1/status", "t-admin").await;
+    assert_eq!(status, 403);
+    assert_eq!(body["forbidden"]["message"], "Policy doesn't allow skep:status to be performed.");
+    // Whose a server is must be looked up, which needs the verbs.
+    let server = format!("/v2.1/servers/{}", crate::testing::ID);
+    settings
+        .policy
+        .replace(crate::Policy::parse("os_compute_api:servers:show: user_id:%(user_id)s\n").expect("legal"));
+    let response = app.handle(request("GET", &server, &[("x-auth-token", "t-admin")], Body::empty())).await;
+    assert_eq!(response.status(), 503);
+    settings.policy.replace(crate::Policy::parse("context_is_admin: '!'").expect("legal"));
+    let admin =
+        Arc::new(model::Caller { user: "u".into(), project: "p1".into(), roles: vec!["admin".into()] });
+    let permit = crate::edge::permit::Permit::new(&app.shared(), admin, None);
+    assert!(!permit.caller().is_admin(), "not for the verbs either");
+}

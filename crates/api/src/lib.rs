@@ -16,7 +16,10 @@ mod serve;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 pub use app::{App, app};
+pub use edge::policy::{InForce, Mistake, Policy, Shown, Target};
 pub use serve::serve;
 pub use settings::{Settings, StaticToken};
+pub use tls::Tls;

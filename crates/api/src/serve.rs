@@ -1,4 +1,4 @@
-//! The accept loop: bounded connections, bounded waits, bounded drain.
+//! The accept loop: bounded connections, bounded waits, bounded drain; plain or under TLS.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::tls::Tls;
 
 /// How many connections beyond the cap are told so at a time; the rest are closed without a word.
 const TURNED_AWAY: usize = 64;
@@ -48,10 +49,13 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken,
             },
         };
         if let Ok(permit) = Arc::clone(&free).try_acquire_owned() {
-            connections.spawn(connection(stream, app.clone(), shutdown.clone(), abort.clone(), permit));
+            connections.spawn(accepted(stream, app.clone(), shutdown.clone(), abort.clone(), permit));
         } else {
             metrics::counter!("skep_api_connections_refused").increment(1);
-            if let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned() {
+            // Under TLS a word would cost a handshake, which is dearer than what it refuses.
+            if app.settings().tls.is_none()
+                && let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned()
+            {
                 connections.spawn(turn_away(stream, permit));
             }
         }
@@ -68,7 +72,8 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken,
     }
 }
 
-async fn connection(
+/// A connection, from its handshake if there is one.
+async fn accepted(
     stream: TcpStream,
     app: App,
     shutdown: CancellationToken,
@@ -78,6 +83,24 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    let Some(tls) = app.settings().tls.as_ref().map(Tls::acceptor) else {
+        return connection(stream, app, shutdown, abort).await;
+    };
+    let handshake = timeout(app.settings().handshake_timeout, tls.accept(stream));
+    match shutdown.run_until_cancelled(handshake).await {
+        Some(Ok(Ok(stream))) => connection(stream, app, shutdown, abort).await,
+        Some(Ok(Err(error))) => tracing::debug!(%error, "no TLS handshake"),
+        Some(Err(_)) => tracing::debug!("no TLS handshake in time"),
+        None => {}
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    app: App,
+    shutdown: CancellationToken,
+    abort: CancellationToken,
+) {
     let header_timeout = app.settings().header_timeout;
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let app = app.clone();

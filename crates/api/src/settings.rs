@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::edge::policy::InForce;
+use crate::tls::Tls;
+
 /// Settings of the HTTP face.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -13,6 +16,15 @@ pub struct Settings {
     pub region: String,
     /// The tokens that are known.
     pub tokens: Vec<StaticToken>,
+    /// Who may do what.
+    pub policy: InForce,
+    /// Certificate and key; without them plain HTTP is spoken.
+    pub tls: Option<Tls>,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// Tells whoever exports traces that a request's span continues the caller's trace, of which it gets the
+    /// W3C `traceparent`; nobody if absent.
+    pub trace: Option<fn(&tracing::Span, &str)>,
     /// Largest request body in bytes; beyond it, 413.
     pub body_limit: usize,
     /// Most connections at a time; beyond it, 503.
@@ -31,6 +43,10 @@ impl Default for Settings {
             public_url: None,
             region: String::new(),
             tokens: Vec::new(),
+            policy: InForce::default(),
+            tls: None,
+            handshake_timeout: Duration::from_secs(5),
+            trace: None,
             body_limit: 1024 * 1024,
             max_connections: 4096,
             header_timeout: Duration::from_secs(10),

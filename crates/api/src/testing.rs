@@ -19,7 +19,7 @@ use verbs::Dark;
 
 use crate::app::App;
 use crate::edge::base::Base;
-use crate::edge::call::Call;
+use crate::edge::call::{Call, Permit};
 use crate::edge::query::Params;
 use crate::edge::version::Version;
 use crate::settings::{Settings, StaticToken};
@@ -67,9 +67,12 @@ pub async fn json(response: Response) -> (StatusCode, Value) {
 
 /// A call with microversion `2.version` by a caller with `role`.
 pub fn call(version: u16, role: &str, query: &str) -> Call {
+    let shared = app().shared();
+    let caller = Arc::new(Caller { user: "u1".into(), project: "p1".into(), roles: vec![role.into()] });
     Call {
-        shared: app().shared(),
-        caller: Arc::new(Caller { user: "u1".into(), project: "p1".into(), roles: vec![role.into()] }),
+        permit: Permit::new(&shared, Arc::clone(&caller), None),
+        shared,
+        caller,
         context: Context::default(),
         version: Version(version),
         base: Base { origin: "http://cloud.example".into(), mount: "/compute", project: None },

@@ -113,30 +113,79 @@ struct Row {
     used_vcpus_milli: i64,
     used_memory_mib: i64,
     used_slots: i64,
+    disabled_reason: Option<String>,
+}
+
+impl From<Row> for Host {
+    fn from(row: Row) -> Self {
+        Self {
+            id: HostId(row.id),
+            name: row.name,
+            zone: row.zone,
+            engine: row.engine,
+            enabled: row.enabled && row.disabled_reason.is_none(),
+            healthy: row.healthy && !row.silent,
+            capacity: Resources {
+                vcpus_milli: row.cap_vcpus_milli,
+                memory_mib: row.cap_memory_mib,
+                slots: row.cap_slots,
+            },
+            used: Resources {
+                vcpus_milli: row.used_vcpus_milli,
+                memory_mib: row.used_memory_mib,
+                slots: row.used_slots,
+            },
+        }
+    }
 }
 
 /// All hosts, by id.
 pub async fn all(tx: &mut Tx) -> Result<Vec<Host>, Error> {
-    const SQL: &str = "SELECT id, name, zone, engine, enabled, healthy, silent, cap_vcpus_milli,
-        cap_memory_mib, cap_slots, used_vcpus_milli, used_memory_mib, used_slots FROM host ORDER BY id";
-    let rows: Vec<Row> = tx.all(SQL, vec![]).await?;
-    let host = |row: Row| Host {
-        id: HostId(row.id),
-        name: row.name,
-        zone: row.zone,
-        engine: row.engine,
-        enabled: row.enabled,
-        healthy: row.healthy && !row.silent,
-        capacity: Resources {
-            vcpus_milli: row.cap_vcpus_milli,
-            memory_mib: row.cap_memory_mib,
-            slots: row.cap_slots,
-        },
-        used: Resources {
-            vcpus_milli: row.used_vcpus_milli,
-            memory_mib: row.used_memory_mib,
-            slots: row.used_slots,
-        },
-    };
-    Ok(rows.into_iter().map(host).collect())
+    const SQL: &str = "SELECT h.id, h.name, h.zone, h.engine, h.enabled, h.healthy, h.silent,
+            h.cap_vcpus_milli, h.cap_memory_mib, h.cap_slots, h.used_vcpus_milli, h.used_memory_mib,
+            h.used_slots, d.reason AS disabled_reason
+        FROM host h LEFT JOIN host_disabled d ON d.host = h.id ORDER BY h.id";
+    Ok(tx.all::<Row>(SQL, vec![]).await?.into_iter().map(Host::from).collect())
+}
+
+/// Why an operator keeps a host from taking new instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disabled {
+    /// The operator's words.
+    pub reason: String,
+    /// Who did it.
+    pub user: String,
+    /// The request that did it.
+    pub request_id: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Keeps a host from taking new instances; what it runs goes on. A repeat replaces the reason.
+pub async fn disable(tx: &mut Tx, host: HostId, why: &Disabled) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO host_disabled (host, reason, user_id, request_id, since)
+        VALUES ($1, $2, $3, $4, $5) ON CONFLICT (host) DO UPDATE SET reason = excluded.reason,
+            user_id = excluded.user_id, request_id = excluded.request_id, since = excluded.since";
+    let Disabled { reason, user, request_id, since } = why;
+    let args = args![host, reason.as_str(), user.as_str(), request_id.as_str(), *since];
+    tx.exec(SQL, args).await.map(drop)
+}
+
+/// Lets a host take new instances again. False if it was not disabled.
+pub async fn enable(tx: &mut Tx, host: HostId) -> Result<bool, Error> {
+    Ok(tx.exec("DELETE FROM host_disabled WHERE host = $1", args![host]).await? == 1)
+}
+
+/// Removes a host that nothing is claimed on and nothing is placed on. False if something is, or if there
+/// is no such host. An agent that still runs registers it again.
+pub async fn delete(tx: &mut Tx, host: HostId) -> Result<bool, Error> {
+    // The amounts are on the row itself, so a claim at the same moment makes this find nothing.
+    const SQL: &str = "DELETE FROM host WHERE id = $1 AND used_slots = 0 AND used_memory_mib = 0
+        AND used_vcpus_milli = 0 AND NOT EXISTS (SELECT 1 FROM instance WHERE host = $1)
+        AND NOT EXISTS (SELECT 1 FROM allocation WHERE host = $1)";
+    let gone = tx.exec(SQL, args![host]).await? == 1;
+    if gone {
+        enable(tx, host).await?;
+    }
+    Ok(gone)
 }

@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod instances;
 pub mod pulls;
 pub mod reports;
+pub mod roster;
 pub mod summary;
 
 use sql::migrate::Schema;
@@ -26,5 +27,12 @@ pub type Tx = sql::Tx<Cell>;
 pub type Db = sql::Db<Cell>;
 
 /// Its schema.
-pub static SCHEMA: Schema =
-    Schema { name: "cell", steps: &[include_str!("../migrations/0001_first.sql"), tasks::TABLES], oldest: 2 };
+pub static SCHEMA: Schema = Schema {
+    name: "cell",
+    steps: &[
+        include_str!("../migrations/0001_first.sql"),
+        tasks::TABLES,
+        include_str!("../migrations/0002_host_disabled.sql"),
+    ],
+    oldest: 3,
+};

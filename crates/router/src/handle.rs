@@ -1,5 +1,6 @@
 //! One cell as the API level reaches it: its database behind a bulkhead and a breaker, and its bus.
 
+use std::fmt;
 use std::time::Duration;
 
 use cell_db::Tx;
@@ -10,9 +11,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::breaker::{Breaker, Health};
+use crate::secret::Urls;
 
 /// A cell, opened. Calls fail within the deadline, whatever the cell does.
-#[derive(Debug)]
 pub struct CellHandle {
     /// Its mapping.
     pub cell: Cell,
@@ -23,6 +24,19 @@ pub struct CellHandle {
     pub(crate) breaker: Breaker,
     pub(crate) bulkhead: Semaphore,
     pub(crate) deadline: Duration,
+    pub(crate) urls: Urls,
+}
+
+impl fmt::Debug for CellHandle {
+    /// Without its URLs, which are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cell { id, name, version, .. } = &self.cell;
+        f.debug_struct("CellHandle")
+            .field("id", id)
+            .field("name", name)
+            .field("version", version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CellHandle {

@@ -10,9 +10,11 @@ mod handle;
 mod locate;
 mod registry;
 mod scatter;
+mod secret;
 
 pub use breaker::Health;
 pub use handle::CellHandle;
 pub use locate::{Located, Locations};
 pub use registry::{Router, Settings};
 pub use scatter::{Answer, scatter};
+pub use secret::resolve;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
 use crate::handle::CellHandle;
+use crate::secret::{self, Urls};
 
 /// How cells are reached.
 #[derive(Clone, Copy, Debug)]
@@ -99,16 +100,25 @@ impl Router {
         let mut next = HashMap::new();
         let mut left = Vec::new();
         for cell in mappings {
+            // A secret may have changed while the mapping did not.
+            let urls = secret::urls(&cell);
+            let same = |handle: &CellHandle| match &urls {
+                Ok(urls) => handle.urls == *urls,
+                // What works is kept while a secret cannot be read.
+                Err(_) => same_urls(&handle.cell, &cell),
+            };
             match known.get(&cell.id) {
-                Some(handle) if handle.cell == cell => drop(next.insert(cell.id, handle.clone())),
-                Some(handle) if same_urls(&handle.cell, &cell) => {
+                Some(handle) if handle.cell == cell && same(handle) => {
+                    next.insert(cell.id, handle.clone());
+                }
+                Some(handle) if same(handle) => {
                     // Only its state or name changed: connections, breaker and calls under way go on.
                     next.insert(cell.id, Arc::new(self.renamed(handle, cell)));
                 }
                 other => {
                     left.extend(other.cloned());
                     let name = cell.name.clone();
-                    match self.open(cell) {
+                    match urls.and_then(|urls| self.open(cell, urls)) {
                         Ok(handle) => drop(next.insert(handle.cell.id, Arc::new(handle))),
                         Err(fault) => {
                             tracing::error!(cell.name = name, cause = %fault, "cell cannot be opened");
@@ -133,19 +143,19 @@ impl Router {
         Ok(())
     }
 
-    fn open(&self, cell: Cell) -> Result<CellHandle, Fault> {
+    fn open(&self, cell: Cell, urls: Urls) -> Result<CellHandle, Fault> {
         let Settings { connections, deadline, bulkhead, .. } = self.inner.settings;
         let gate = self.gate(&cell.name);
         let settings =
-            sql::Settings { url: cell.database_url.clone(), connections, deadline, gate: gate.clone() };
+            sql::Settings { url: urls.database.clone(), connections, deadline, gate: gate.clone() };
         let db = cell_db::Db::open(&settings)?;
         let bus = match cell.is_cell0() {
             true => None,
-            false => Some(self.inner.connector.connect(&cell.transport_url, gate)?),
+            false => Some(self.inner.connector.connect(&urls.transport, gate)?),
         };
         tracing::info!(cell.name = cell.name, version = cell.version, "cell mapping opened");
         let (env, breaker, bulkhead) = (self.inner.env.clone(), Breaker::default(), Semaphore::new(bulkhead));
-        Ok(CellHandle { cell, db, bus, env, breaker, bulkhead, deadline })
+        Ok(CellHandle { cell, db, bus, env, breaker, bulkhead, deadline, urls })
     }
 
     fn renamed(&self, handle: &CellHandle, cell: Cell) -> CellHandle {
@@ -157,6 +167,7 @@ impl Router {
             breaker: Breaker::default(),
             bulkhead: Semaphore::new(self.inner.settings.bulkhead),
             deadline: handle.deadline,
+            urls: handle.urls.clone(),
         }
     }
 

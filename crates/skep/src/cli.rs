@@ -54,6 +54,9 @@ enum Command {
     /// Cell mappings
     #[command(subcommand)]
     Cell(role::cell::CellCommand),
+    /// Who may do what
+    #[command(subcommand)]
+    Policy(role::policy::PolicyCommand),
     /// Play all roles in one process, for development
     Dev(dev::Dev),
 }
@@ -79,6 +82,7 @@ impl Cli {
             Command::Agent(args) => role::play(args, "agent", role::agent::start),
             Command::Db(it) => client::block_on(it.run()),
             Command::Cell(it) => client::block_on(it.run()),
+            Command::Policy(it) => it.run(),
             Command::Dev(it) => it.run(),
         }
     }

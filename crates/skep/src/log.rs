@@ -1,5 +1,8 @@
 //! Logging: text for people or JSON for machines, on standard error, with a level that can be changed
-//! while the process runs.
+//! while the process runs. In builds with the feature `otlp` spans can be sent to a collector as well.
+
+#[cfg(feature = "otlp")]
+mod otlp;
 
 use std::time::{Duration, SystemTime};
 
@@ -18,10 +21,13 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Level {
     filter: reload::Handle<EnvFilter, Registry>,
+    #[cfg(feature = "otlp")]
+    traces: Option<otlp::Traces>,
 }
 
-/// Starts logging, once for the process. Fields of a line's spans, such as `request_id`, are part of it.
-pub fn start(log: &Log) -> Result<Level, Failure> {
+/// Starts logging, once for the process, which is `role`. Fields of a line's spans, such as `request_id`, are
+/// part of it. With `otlp_endpoint` it must run inside a runtime.
+pub fn start(log: &Log, role: &str) -> Result<Level, Failure> {
     let (filter, handle) = reload::Layer::new(filter(&log.level).map_err(Failure::usage)?);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {
@@ -30,12 +36,31 @@ pub fn start(log: &Log) -> Result<Level, Failure> {
             lines.json().with_current_span(true).with_span_list(false).flatten_event(true).boxed()
         }
     };
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .try_init()
-        .map_err(|why| Failure::new(format!("cannot start logging: {why}")))?;
-    Ok(Level { filter: handle })
+    let registry = tracing_subscriber::registry().with(filter).with(lines);
+    #[cfg(feature = "otlp")]
+    let (traces, spans) = log.otlp_endpoint.as_deref().map(|to| otlp::start(to, role)).transpose()?.unzip();
+    #[cfg(feature = "otlp")]
+    let registry = registry.with(spans);
+    #[cfg(not(feature = "otlp"))]
+    if log.otlp_endpoint.is_some() {
+        return Err(Failure::usage(format!(
+            "log.otlp_endpoint: this skep {role} was built without OTLP; remove it, or build with --features otlp"
+        )));
+    }
+    registry.try_init().map_err(|why| Failure::new(format!("cannot start logging: {why}")))?;
+    Ok(Level {
+        filter: handle,
+        #[cfg(feature = "otlp")]
+        traces,
+    })
+}
+
+/// What lets a request's span continue the trace of its `traceparent`, if spans can be sent at all.
+pub fn continues() -> Option<fn(&tracing::Span, &str)> {
+    #[cfg(feature = "otlp")]
+    return Some(otlp::continues);
+    #[cfg(not(feature = "otlp"))]
+    None
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {
@@ -43,6 +68,14 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 }
 
 impl Level {
+    /// Sends what spans are not sent yet, for at most a few seconds.
+    pub fn end(&self) {
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.traces {
+            traces.end();
+        }
+    }
+
     fn set(&self, level: &str) -> Result<(), String> {
         self.filter.reload(filter(level)?).map_err(|why| why.to_string())
     }

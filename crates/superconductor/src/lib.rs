@@ -142,6 +142,15 @@ impl Running {
             tracing::warn!("superconductor did not drain in time");
         }
     }
+
+    /// Resolves, with the reason, when a loop has ended although the token was not cancelled: it panicked, or
+    /// it returned. Either is a defect, and what is left does only a part of the work.
+    pub async fn ended(&mut self) -> String {
+        match self.loops.join_next().await {
+            Some(Err(why)) => format!("a loop failed: {why}"),
+            Some(Ok(())) | None => "a loop returned".to_owned(),
+        }
+    }
 }
 
 impl Superconductor {

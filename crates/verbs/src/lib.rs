@@ -4,6 +4,7 @@
 //! commits its whole promise in one transaction before it answers, and then rings.
 
 mod act;
+pub mod admin;
 mod boot;
 mod catalog;
 mod cells;
@@ -23,7 +24,7 @@ use moka::sync::Cache;
 use router::{Locations, Router};
 use rpc::Bus;
 
-pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Page, Query, Seen};
+pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Names, Page, Query, Seen};
 
 /// How the verbs behave.
 #[derive(Clone, Debug)]

@@ -48,6 +48,14 @@ impl Seen {
             Self::Dark(dark) => dark.id,
         }
     }
+
+    /// The instance's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Fresh(instance) => &instance.spec.name,
+            Self::Dark(dark) => &dark.spec.name,
+        }
+    }
 }
 
 /// What is known of an instance whose cell does not answer.
@@ -93,6 +101,17 @@ pub struct Page {
     /// Where the next page begins, if there may be one.
     pub next: Option<InstanceId>,
     /// Names of cells that did not answer.
+    pub dark_cells: Vec<String>,
+}
+
+/// One page of ids and names.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// Ids and names, newest first.
+    pub items: Vec<(InstanceId, String)>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<InstanceId>,
+    /// Names of cells that did not answer, if any was asked.
     pub dark_cells: Vec<String>,
 }
 

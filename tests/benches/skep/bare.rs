@@ -58,7 +58,7 @@ fn body(row: &sqlx::postgres::PgRow) -> sqlx::Result<Value> {
         "id": row.try_get::<Uuid, _>("id")?,
         "name": row.try_get::<String, _>("name")?,
         "project": row.try_get::<String, _>("project")?,
-        "flavor": spec["flavor"], "image": spec["image"], "metadata": spec["metadata"],
+        "spec": spec,
         "intent": row.try_get::<String, _>("intent")?,
         "stage": row.try_get::<String, _>("stage")?,
         "power": row.try_get::<String, _>("power")?,

@@ -12,9 +12,12 @@ use tests::{Estate, Folder, Process, free_port};
 use crate::cost::{Meter, pid_in};
 use crate::figures::ms;
 use crate::http::{Connection, Target};
+use crate::table::line;
 
 /// The longest that `skep dev` may take to be ready.
 const READY: Duration = Duration::from_secs(30);
+/// The operator's token in an estate.
+const TOKEN: &str = "token-of-operator-0123456789";
 /// What one small instance takes of a host's memory, in MiB: flavor 1.
 const MEMORY_MIB: i64 = 64;
 
@@ -22,7 +25,7 @@ const MEMORY_MIB: i64 = 64;
 pub async fn processes(plan: Plan) -> anyhow::Result<(Estate, Target, Meter)> {
     let mut estate = Estate::start(plan).await;
     let address = estate.url(0).trim_start_matches("http://").to_owned();
-    let target = Target::api(address, "token-of-operator-0123456789");
+    let target = Target::api(address, TOKEN);
     let skep = estate.names("").iter().map(|name| estate.process(name).pid()).collect();
     let services = services().context("SKEP_TEST_SERVICES is not set: see docs/benchmarks.md")?;
     let database = pid_in(&services.join("pg/data/postmaster.pid"));
@@ -33,6 +36,25 @@ pub async fn processes(plan: Plan) -> anyhow::Result<(Estate, Target, Meter)> {
 /// The usual plan: two cells of two hosts, nothing really run.
 pub fn two_cells() -> Plan {
     Plan { cells: 2, hosts: 2, slots: 20_000, engine: Engine::Scripted, ..Plan::default() }
+}
+
+/// Runs separate processes until Ctrl-C, and says how to reach them and which they are.
+pub async fn hold() -> anyhow::Result<()> {
+    let (mut estate, target, _) = processes(two_cells()).await?;
+    line(&format!("url http://{}/v2.1\ntoken {TOKEN}", target.address));
+    let images = Connection::new(&target).get("/v2/images").await?;
+    line(&format!("image {}\nflavor 1", images["images"][0]["id"].as_str().unwrap_or("none")));
+    for name in estate.names("") {
+        line(&format!("pid {} {name}", estate.process(&name).pid()));
+    }
+    line(&format!("api database {}", estate.api_database().url()));
+    for cell in 1..=estate.plan.cells {
+        line(&format!("cell database {}", estate.cell_database(cell).url()));
+    }
+    line("Ctrl-C ends it");
+    tokio::signal::ctrl_c().await?;
+    drop(estate);
+    Ok(())
 }
 
 /// `skep dev` with its directory.

@@ -67,6 +67,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
                 "show" => show::measure(options).await?,
                 "docker" => docker::measure(options).await?,
                 "dev" => desk::measure(options).await?,
+                "hold" => cloud::hold().await?,
                 _ => cli::measure(options).await?,
             }
         }

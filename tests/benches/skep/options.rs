@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::bail;
 
-/// Every scenario.
+/// Every scenario that measures.
 const SCENARIOS: [&str; 5] = ["boot", "show", "docker", "dev", "cli"];
+/// The one that lets others measure.
+const HOLD: &str = "hold";
 
 const USAGE: &str = "\
 cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
@@ -15,6 +17,7 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
   docker    boots with Docker, beside the engine's own create and start
   dev       skep dev: time to ready, memory, first container
   cli       start-up of the command line
+  hold      nothing: runs separate processes until Ctrl-C, for a generator or a profiler from outside
 
   --runs N         alternating runs; medians are shown [5]
   --quick          two short runs, to see that it works
@@ -67,7 +70,9 @@ impl Options {
                     let each = value()?.split(',').map(|text| number(argument, text));
                     options.clients = each.collect::<Result<_, _>>()?;
                 }
-                known if SCENARIOS.contains(&known) => options.scenarios.push(argument.clone()),
+                known if known == HOLD || SCENARIOS.contains(&known) => {
+                    options.scenarios.push(argument.clone())
+                }
                 other => return Err(format!("'{other}' is not known\n\n{USAGE}")),
             }
         }

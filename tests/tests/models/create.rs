@@ -440,6 +440,8 @@ fn a_build_without_a_rule_is_caught() {
         (Mutant::DeleteUnseen, check::GONE_IS_GONE, 1),
         (Mutant::MappingIgnoresToken, check::ONE_HOME, 2),
         (Mutant::LeaseIsOwner, check::ONE_COPY, 3),
+        (Mutant::LeaseIsOwner, check::GONE_IS_GONE, 2),
+        (Mutant::LeaseIsOwner, check::NO_LIMBO, 1),
         (Mutant::WaitReplaces, check::NO_LIMBO, 1),
     ] {
         check::caught(Create { mutant, cells, takeovers: 1 }, mutant, property);

@@ -21,6 +21,8 @@ struct Process {
     incarnation: u8,
     /// The attempt under which it holds the task.
     job: Option<u8>,
+    /// It does not know what it holds, and has to give up its name (`Superconductor::renew`).
+    renew: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +47,9 @@ pub enum Action {
     Finish(usize),
     /// `Worker::beat` of a worker; if it was declared dead, it begins anew.
     Beat(usize),
+    /// `Worker::retire`, because of an unknown outcome; it fails as long as the database is away.
+    Renew(usize),
+    RenewFails(usize),
     /// `take_over`: the worker's beat stood still for the other.
     TakeOver(usize),
 }
@@ -62,30 +67,32 @@ impl Table {
         }
     }
 
-    fn lease(&mut self, process: usize) -> Option<u8> {
+    fn lease(&mut self, process: usize, mutant: Mutant) -> Option<u8> {
+        // `ALIVE`: the worker's row is there.
+        if !self.is_registered(self.processes[process].incarnation) && mutant != Mutant::GhostsKeep {
+            return None;
+        }
         let (owner, attempt) = self.task.as_mut().filter(|(owner, _)| owner.is_none())?;
         *owner = Some(self.processes[process].incarnation);
         *attempt += 1;
         Some(*attempt)
     }
 
-    fn beat(&mut self, process: usize, mutant: Mutant) -> Option<()> {
-        let Process { incarnation, job } = self.processes[process];
-        if !self.is_registered(incarnation) {
-            // `forget_all`, and then `Worker::register`.
-            self.registered |= 1 << self.incarnations;
-            self.processes[process] = Process { incarnation: self.incarnations, job: None };
-            self.incarnations += 1;
-            return Some(());
+    fn beat(&mut self, process: usize) -> Option<()> {
+        if self.is_registered(self.processes[process].incarnation) {
+            return None;
         }
-        let registered = self.registered;
-        if mutant != Mutant::GhostsKeep {
-            self.free(|owner| registered & 1 << owner == 0);
-        }
-        if mutant != Mutant::UnknownLeaseKept && job.is_none() {
-            self.free(|owner| owner == incarnation);
-        }
+        // `forget_all`, and then `Worker::register`.
+        self.registered |= 1 << self.incarnations;
+        self.processes[process] = Process { incarnation: self.incarnations, job: None, renew: false };
+        self.incarnations += 1;
         Some(())
+    }
+
+    /// `take_over`, or `Worker::retire`: the row goes, and the tasks are free.
+    fn retire(&mut self, incarnation: u8) {
+        self.registered &= !(1 << incarnation);
+        self.free(|owner| owner == incarnation);
     }
 }
 
@@ -94,7 +101,7 @@ impl Model for Lease {
     type Action = Action;
 
     fn init_states(&self) -> Vec<Table> {
-        let process = |incarnation| Process { incarnation, job: None };
+        let process = |incarnation| Process { incarnation, job: None, renew: false };
         let processes = [process(0), process(1)];
         let task = Some((None, 0));
         vec![Table { task, registered: 0b11, processes, incarnations: 2, deaths: 0, unknown: 0 }]
@@ -102,7 +109,8 @@ impl Model for Lease {
 
     fn actions(&self, state: &Table, actions: &mut Vec<Action>) {
         for process in 0..WORKERS {
-            actions.extend([Action::Beat(process), Action::Lease(process), Action::Finish(process)]);
+            actions.extend([Action::Beat(process), Action::Renew(process), Action::Finish(process)]);
+            actions.extend([Action::Lease(process), Action::RenewFails(process)]);
             if state.deaths < self.deaths {
                 actions.push(Action::TakeOver(process));
             }
@@ -115,28 +123,39 @@ impl Model for Lease {
     fn next_state(&self, last: &Table, action: Action) -> Option<Table> {
         let mut state = *last;
         match action {
-            Action::Lease(process) => state.processes[process].job = Some(state.lease(process)?),
+            Action::Lease(process) => state.processes[process].job = Some(state.lease(process, self.mutant)?),
             Action::LeaseUnknown(process) => {
                 state.unknown += 1;
-                state.lease(process)?;
+                state.lease(process, self.mutant)?;
+                state.processes[process].renew = self.mutant != Mutant::UnknownLeaseKept;
             }
             Action::Finish(process) => {
-                let Process { incarnation, job } = state.processes[process];
+                let Process { incarnation, job, .. } = state.processes[process];
                 let attempt = job?;
                 state.processes[process].job = None;
                 if state.task == Some((Some(incarnation), attempt)) {
                     state.task = None;
                 }
             }
-            Action::Beat(process) => state.beat(process, self.mutant)?,
+            Action::Beat(process) => state.beat(process)?,
             Action::TakeOver(process) => {
                 let incarnation = state.processes[process].incarnation;
                 if !state.is_registered(incarnation) {
                     return None;
                 }
                 state.deaths += 1;
-                state.registered &= !(1 << incarnation);
-                state.free(|owner| owner == incarnation);
+                state.retire(incarnation);
+            }
+            Action::Renew(process) => {
+                let worker = &mut state.processes[process];
+                let incarnation = worker.incarnation;
+                if !std::mem::take(&mut worker.renew) {
+                    return None;
+                }
+                state.retire(incarnation);
+            }
+            Action::RenewFails(process) => {
+                state.processes[process].renew &= self.mutant != Mutant::RenewOnce;
             }
         }
         (state != *last).then_some(state)
@@ -160,7 +179,7 @@ impl Model for Lease {
 
 impl Story for Lease {
     fn is_fault(action: &Action) -> bool {
-        matches!(action, Action::LeaseUnknown(_) | Action::TakeOver(_))
+        matches!(action, Action::LeaseUnknown(_) | Action::RenewFails(_) | Action::TakeOver(_))
     }
 }
 
@@ -171,7 +190,7 @@ fn a_task_is_always_somebodys_and_comes_to_its_end() {
 
 #[test]
 fn a_lease_without_a_rule_is_caught() {
-    for mutant in [Mutant::GhostsKeep, Mutant::UnknownLeaseKept] {
+    for mutant in [Mutant::GhostsKeep, Mutant::UnknownLeaseKept, Mutant::RenewOnce] {
         check::caught(Lease { mutant, deaths: 3 }, mutant, check::NO_LIMBO);
     }
 }

@@ -5,6 +5,7 @@
 //! rule that safety hangs on has a [`mutant::Mutant`] without it, which the checker must catch. What does
 //! not exist yet (moves, evacuation) is specified here first.
 
+mod agree;
 mod aside;
 mod check;
 mod create;

@@ -30,7 +30,8 @@ impl Mapping {
 
     /// `mappings::bind`, which is also the flip of a move: to `epoch`, from the one before.
     pub fn bind(&mut self, cell: u8, (from, to): (u8, u8), saga_token: u8, mutant: Mutant) -> bool {
-        let allowed = self.saga_token == saga_token && self.epoch == from && self.state == State::Live;
+        let live = self.state == State::Live || mutant == Mutant::SupersedeKeepsToken;
+        let allowed = self.saga_token == saga_token && self.epoch == from && live;
         if !allowed && mutant != Mutant::MappingIgnoresToken {
             return false;
         }

@@ -285,7 +285,8 @@ impl Cloud {
                     Kind::Delete(there) => gone(job.home) && there.is_none_or(gone),
                     Kind::Forward(_) => false,
                 };
-                if !ended && !(mutant == Mutant::DeleteUnseen && matches!(kind, Kind::Delete(_))) {
+                let unseen = mutant == Mutant::DeleteUnseen && matches!(kind, Kind::Delete(_));
+                if !(ended || unseen) {
                     return None;
                 }
                 if self.holds(job) {
@@ -304,7 +305,7 @@ impl Cloud {
     fn tidy(&mut self, mutant: Mutant) {
         for index in 0..JOBS {
             let Some(job) = self.jobs[index] else { continue };
-            if mutant == Mutant::None && !self.holds(&job) && self.is_hopeless(&job) {
+            if false && !self.holds(&job) && self.is_hopeless(&job) {
                 self.jobs[index] = None;
             }
         }

@@ -41,12 +41,9 @@ pub enum Mutant {
     DeleteUnseen,
     /// A move goes on without having observed that the source stopped.
     FlipUnseen,
-    /// *Today.* An engine's failure frees the placement, although the copy may be there, and although
-    /// the agent forgets in a crash that it gave up.
+    /// *Today.* An engine's failure frees the placement, although the copy may be there, and although an
+    /// agent that dies may have forgotten that it gave up.
     FailureIsEvidence,
-    /// The agent journals that it gave up after it has told so.
-    FailureToldFirst,
-
     /// *Today.* An agent that was told that its copy is superseded says that it is gone before it is.
     BurialToldFirst,
 
@@ -67,9 +64,11 @@ pub enum Mutant {
     StartBeforeSync,
 
     // Leasing.
-    /// *Today.* A worker that was declared dead, and has not noticed, leases under its old name, and
-    /// nobody ever frees such tasks.
+    /// A worker that was declared dead, and has not noticed, leases under its old name.
     GhostsKeep,
-    /// *Today.* What was leased in a transaction of unknown outcome is held by nobody in memory.
+    /// What was leased in a transaction of unknown outcome is held by nobody in memory, and stays so.
     UnknownLeaseKept,
+    /// *Today.* A worker that does not know what it holds tries once to give up its name, and forgets it
+    /// if the database is still away then.
+    RenewOnce,
 }

@@ -67,6 +67,9 @@ pub struct Row {
     pub tries: u8,
     /// The row's `task` is none: its intent was observed as carried out, or given up.
     pub done: bool,
+    /// Its host could not make it, and has to be seen without it before another one is tried. Not in the
+    /// code yet: a stage between building and unplaced.
+    pub leaving: bool,
 }
 
 /// What a cell's database has of the instance.
@@ -86,7 +89,8 @@ impl Cell {
     fn new_row(epoch: u8, saga_token: u8, intent: Intent, stage: Stage) -> Row {
         let at = At { epoch, placement: 0, generation: 1 };
         let done = !matches!(stage, Stage::Unplaced);
-        Row { at, saga_token, intent, stage, power: Power::None, host: None, obs_seq: 0, tries: 0, done }
+        let (power, host, leaving) = (Power::None, None, false);
+        Row { at, saga_token, intent, stage, power, host, obs_seq: 0, tries: 0, done, leaving }
     }
 
     /// A row whose stage became a tombstone, as the mutants keep it.
@@ -192,11 +196,18 @@ impl Cell {
         let (building, gone) = (row.stage == Stage::Building, row.intent == Intent::Gone);
         let current = seen.at.generation >= row.at.generation;
         (row.obs_seq, row.power) = (seen.seq, seen.power);
+        let evidence = seen.outcome == Outcome::Gone || mutant == Mutant::FailureIsEvidence;
         match seen.outcome {
+            Outcome::Failed if building && !evidence => {
+                // Only what was seen to be gone frees a placement.
+                row.at.generation += u8::from(!row.leaving && !gone);
+                row.leaving |= !gone;
+            }
             Outcome::Gone | Outcome::Failed if building && !gone => {
                 row.tries += 1;
                 let again = row.tries < TRIES;
                 (row.stage, row.done) = (if again { Stage::Unplaced } else { Stage::Tombstone }, !again);
+                row.leaving = false;
                 self.leave(mutant);
             }
             Outcome::Failed if building => {
@@ -209,7 +220,9 @@ impl Cell {
             }
             Outcome::Gone => (row.stage, row.power, row.done) = (Stage::Error, Power::None, true),
             Outcome::Failed if current => (row.stage, row.done) = (Stage::Error, true),
-            Outcome::Done if current && !gone => (row.stage, row.done) = (Stage::Settled, true),
+            Outcome::Done if current && !gone && !row.leaving => {
+                (row.stage, row.done) = (Stage::Settled, true)
+            }
             Outcome::Failed | Outcome::Done => {}
         }
     }
@@ -226,7 +239,8 @@ impl Cell {
     /// What `pulls::wanted` gives to the row's host.
     pub fn wanted(&self) -> Option<Wanted> {
         let row = self.row?;
-        row.host.map(|host| Wanted { host, at: row.at, intent: row.intent })
+        let intent = if row.leaving { Intent::Gone } else { row.intent };
+        row.host.map(|host| Wanted { host, at: row.at, intent })
     }
 
     /// Whether `reports::apply` answers a copy at `at` on `host` with `Superseded`.

@@ -1,5 +1,6 @@
 //! Processes that are killed in the middle of work, or stand still and come back.
 
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tests::estate::{Chance, Engine, Plan};
@@ -59,7 +60,7 @@ async fn all_die_with_a_hundred_boots_in_flight(estate: &mut Estate) {
     let alice = estate.user("alice");
     hold_in_flight(estate);
     let ids = alice.boot_many("flight", 100).await;
-    owned(estate, "superconductor1").await;
+    holder(estate).await;
     for name in estate.names("superconductor") {
         estate.kill(&name);
     }
@@ -82,24 +83,22 @@ async fn one_stands_still_past_its_lease(estate: &mut Estate) {
     let alice = estate.user("alice");
     hold_in_flight(estate);
     let ids = alice.boot_many("still", 60).await;
-    owned(estate, "superconductor1").await;
-    estate.process("superconductor1").signal(Signal::Stop);
+    let name = holder(estate).await;
+    estate.process(&name).signal(Signal::Stop);
     estate.signal("conductor", Signal::Cont);
     let counts = alice.settle(&ids).await;
     assert_eq!(count(&counts, "ACTIVE"), 60, "{counts:?}");
     estate.at_rest().await;
-    assert_eq!(registered(estate, "superconductor1"), 0, "it was declared dead");
+    assert_eq!(registered(estate, &name), 0, "it was declared dead");
     for id in &ids[..20] {
         alice.delete(id).await;
     }
-    estate.process("superconductor1").signal(Signal::Cont);
+    estate.process(&name).signal(Signal::Cont);
     // It may lease these before it learns that it was declared dead.
     let late = alice.boot_many("late", 20).await;
-    eventually(Duration::from_secs(20), "it begins anew", async || {
-        match registered(estate, "superconductor1") {
-            1 => Ok(()),
-            other => Err(format!("{other} are registered")),
-        }
+    eventually(Duration::from_secs(20), "it begins anew", async || match registered(estate, &name) {
+        1 => Ok(()),
+        other => Err(format!("{other} are registered")),
     })
     .await;
     for id in &ids[..20] {
@@ -127,9 +126,11 @@ async fn one_stands_still_in_a_transaction(estate: &mut Estate) {
                 AND application_name = 'skep' AND query LIKE '%cell_load%' AND {state}"
         ))
     };
-    eventually(Duration::from_secs(4), "it waits for the lock", async || match count_of("wait_event_type = 'Lock'") {
-        0 => Err("it does not wait".into()),
-        _ => Ok(()),
+    eventually(Duration::from_secs(4), "it waits for the lock", async || {
+        match count_of("wait_event_type = 'Lock'") {
+            0 => Err("it does not wait".into()),
+            _ => Ok(()),
+        }
     })
     .await;
     estate.process("superconductor1").signal(Signal::Stop);
@@ -153,16 +154,15 @@ fn registered(estate: &Estate, name: &str) -> i64 {
     estate.api_database().number(&format!("SELECT count(*) FROM worker WHERE name = '{name}'"))
 }
 
-/// Waits until a superconductor holds tasks.
-async fn owned(estate: &Estate, name: &str) {
-    let sql = format!("SELECT count(*) FROM task t JOIN worker w ON t.owner = w.id WHERE w.name = '{name}'");
-    eventually(Duration::from_secs(20), &format!("{name} holds tasks"), async || {
-        match estate.api_database().number(&sql) {
-            0 => Err("none".into()),
-            held => Ok(held),
-        }
+/// Waits until tasks are held; returns the name of the superconductor that holds the most.
+async fn holder(estate: &Estate) -> String {
+    let sql = "SELECT w.name FROM task t JOIN worker w ON t.owner = w.id
+        GROUP BY w.name ORDER BY count(*) DESC, w.name LIMIT 1";
+    eventually(Duration::from_secs(20), "tasks are held", async || {
+        let rows = estate.api_database().query(sql);
+        rows.first().map(|row| row[0].clone()).ok_or_else(|| "none is".into())
     })
-    .await;
+    .await
 }
 
 /// Waits until the agents say that so many containers run.
@@ -178,20 +178,30 @@ async fn pretended(estate: &Estate, wanted: usize) {
 }
 
 /// A table that is locked until this is dropped, at most for a minute.
-struct Lock(std::process::Child);
+struct Lock {
+    psql: Child,
+    url: String,
+}
 
 impl Lock {
     fn of(url: &str, table: &str) -> Self {
         let sql = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)");
-        let mut psql = std::process::Command::new("psql");
-        psql.args(["-X", "-q", "-c", &sql, url]).stdout(std::process::Stdio::null());
-        Self(psql.spawn().expect("psql starts"))
+        Self { psql: psql(url, &sql), url: url.to_owned() }
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // A server does not notice that its client is gone before the statement ends.
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE 'BEGIN; LOCK TABLE%'";
+        let _ = psql(&self.url, end).wait();
+        let _ = self.psql.wait();
     }
+}
+
+fn psql(url: &str, sql: &str) -> Child {
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-q", "-c", sql, url]).stdout(Stdio::null()).stderr(Stdio::null());
+    psql.spawn().expect("psql starts")
 }

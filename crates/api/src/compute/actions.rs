@@ -60,7 +60,7 @@ enum Asked {
 /// Answers an action.
 pub async fn act(call: Call) -> Answered {
     let (asked, rule) = parse(&call.body)?;
-    call.allow(rule)?;
+    call.allow(rule).await?;
     let id = call.instance()?;
     let verbs = call.verbs()?;
     match asked {

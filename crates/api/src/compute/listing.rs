@@ -76,11 +76,11 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// What a list asks for; nothing if no server can match.
-pub fn query(call: &Call) -> Result<Option<Query>, Refused> {
+pub async fn query(call: &Call) -> Result<Option<Query>, Refused> {
     let params = &call.params;
     let all_projects = params.truth("all_tenants")?;
     if all_projects {
-        call.allow("os_compute_api:servers:index:get_all_tenants")?;
+        call.allow("os_compute_api:servers:index:get_all_tenants").await?;
     }
     parse(params, call.version, all_projects, &call.shared.settings.region)
 }

@@ -88,7 +88,8 @@ pub async fn detail(call: Call) -> Answered {
 }
 
 async fn list(call: Call, detailed: bool) -> Answered {
-    let page = match listing::query(&call)? {
+    let page = match listing::query(&call).await? {
+        Some(query) if query.all_projects => call.verbs()?.list(&call.elevated(), &query).await?,
         Some(query) => call.verbs()?.list(&call.caller, &query).await?,
         None => Page { items: Vec::new(), next: None, dark_cells: Vec::new() },
     };

@@ -18,15 +18,16 @@ pub struct Base {
 }
 
 impl Base {
-    /// The base for links in the answer to a request for `path`.
-    pub fn new(public_url: Option<&str>, headers: &HeaderMap, path: &str) -> Self {
+    /// The base for links in the answer to a request for `path`, which came over TLS or not.
+    pub fn new(public_url: Option<&str>, tls: bool, headers: &HeaderMap, path: &str) -> Self {
+        let scheme = if tls { "https" } else { "http" };
         let origin = match public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => {
                 let host = headers.get(HOST).and_then(|host| host.to_str().ok());
                 match host.filter(|host| host.parse::<Authority>().is_ok()) {
-                    Some(host) => format!("http://{host}"),
-                    None => "http://localhost".to_owned(),
+                    Some(host) => format!("{scheme}://{host}"),
+                    None => format!("{scheme}://localhost"),
                 }
             }
         };
@@ -71,17 +72,18 @@ mod tests {
     #[test]
     fn from_the_host_or_from_the_configuration() {
         let mut headers = HeaderMap::new();
-        assert_eq!(Base::new(None, &headers, "/v2.1/servers").origin, "http://localhost");
+        assert_eq!(Base::new(None, false, &headers, "/v2.1/servers").origin, "http://localhost");
         headers.insert(HOST, HeaderValue::from_static("cloud.example:8774"));
-        let base = Base::new(None, &headers, "/compute/v2.1/servers");
+        let base = Base::new(None, false, &headers, "/compute/v2.1/servers");
         assert_eq!(base.versioned().to_string(), "http://cloud.example:8774/compute/v2.1");
         assert_eq!(base.bookmark().to_string(), "http://cloud.example:8774/compute");
         let base = Base {
             project: Some("p1".into()),
-            ..Base::new(Some("https://x/y/"), &headers, "/v2.1/p1/servers")
+            ..Base::new(Some("https://x/y/"), false, &headers, "/v2.1/p1/servers")
         };
         assert_eq!(base.versioned().to_string(), "https://x/y/v2.1/p1");
+        assert_eq!(Base::new(None, true, &headers, "/").origin, "https://cloud.example:8774");
         headers.insert(HOST, HeaderValue::from_static("bad host\""));
-        assert_eq!(Base::new(None, &headers, "/").origin, "http://localhost");
+        assert_eq!(Base::new(None, false, &headers, "/").origin, "http://localhost");
     }
 }

@@ -13,7 +13,7 @@ use verbs::Verbs;
 
 use crate::app::Shared;
 use crate::edge::base::Base;
-use crate::edge::policy;
+pub use crate::edge::permit::Permit;
 use crate::edge::query::Params;
 use crate::edge::refused::Refused;
 use crate::edge::version::Version;
@@ -22,8 +22,10 @@ use crate::edge::version::Version;
 pub struct Call {
     /// What every request may use.
     pub shared: Arc<Shared>,
-    /// Who asks; empty on routes that ask for no token.
+    /// Who asks, as the verbs see them; empty on routes that ask for no token.
     pub caller: Arc<Caller>,
+    /// What they may do.
+    pub permit: Permit,
     /// Request id and trace.
     pub context: Context,
     /// The compute face's microversion; the oldest on other faces.
@@ -53,7 +55,7 @@ pub struct Route {
     pub method: Method,
     /// The path below the face's mounts, in the router's notation.
     pub path: &'static str,
-    /// The rule that lets a caller through, from [`policy::RULES`].
+    /// The rule that lets a caller through, from [`crate::edge::policy::RULES`].
     pub rule: &'static str,
     /// Whether microversions apply.
     pub versioned: bool,
@@ -80,11 +82,19 @@ impl Call {
 
     /// Whether the caller may do what a further rule is about.
     pub fn may(&self, rule: &str) -> bool {
-        policy::may(&self.caller, rule)
+        self.permit.may(rule)
     }
 
     /// Refuses what the caller may not do.
-    pub fn allow(&self, rule: &str) -> Result<(), Refused> {
-        policy::allow(&self.caller, rule)
+    pub async fn allow(&self, rule: &str) -> Result<(), Refused> {
+        self.permit.allow(&self.shared, rule).await
+    }
+
+    /// The caller as an administrator, for a verb that asks for one, after a rule has let the caller through
+    /// that is about no single server.
+    pub fn elevated(&self) -> Caller {
+        let mut caller = Caller::clone(&self.caller);
+        caller.roles.push("admin".to_owned());
+        caller
     }
 }

@@ -56,7 +56,7 @@ const BASE: &[(&str, &str)] = &[
 ];
 
 /// Longest chain of rules that name each other.
-const LONGEST_CHAIN: usize = 32;
+const LONGEST_CHAIN: usize = 16;
 
 /// The rules. Names are Nova's where Nova has the route (`nova/policies/`).
 pub const RULES: &[(&str, Need)] = &[
@@ -154,7 +154,10 @@ impl Policy {
         for line in &lines {
             let wrong = |why| Mistake { line: line.number, why };
             if need(&line.name) == Some(Need::Anyone) {
-                return Err(wrong(format!("'{}' is for everybody and stays so; remove this line", line.name)));
+                return Err(wrong(format!(
+                    "'{}' is for everybody and stays so; remove this line",
+                    line.name
+                )));
             }
             let check = Check::parse(&line.text).map_err(|why| wrong(format!("'{}': {why}", line.name)))?;
             let text = line.text.clone();
@@ -174,7 +177,9 @@ impl Policy {
             }
         }
         let known = |name: &str| need(name).is_some() || BASE.iter().any(|(base, _)| *base == name);
-        if let Some(line) = lines.iter().find(|line| !known(&line.name) && !named.contains(line.name.as_str())) {
+        if let Some(line) =
+            lines.iter().find(|line| !known(&line.name) && !named.contains(line.name.as_str()))
+        {
             let why = format!(
                 "there is no rule '{}', nor does another rule here name it; `skep policy list` shows all",
                 line.name
@@ -250,7 +255,12 @@ impl Policy {
     }
 
     /// How long a chain of rules `name` begins, if it is not too long.
-    fn length<'a>(&'a self, name: &'a str, before: usize, known: &mut HashMap<&'a str, usize>) -> Option<usize> {
+    fn length<'a>(
+        &'a self,
+        name: &'a str,
+        before: usize,
+        known: &mut HashMap<&'a str, usize>,
+    ) -> Option<usize> {
         if let Some(length) = known.get(name) {
             return (before + length <= LONGEST_CHAIN).then_some(*length);
         }

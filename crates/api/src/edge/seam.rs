@@ -1,6 +1,7 @@
 //! The one way in: every route passes here, in this order – identity, microversion, project,
 //! authorization, body, handler under a deadline.
 
+use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
@@ -9,13 +10,13 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
-use model::{Caller, Context};
+use model::{Caller, Context, InstanceId};
 use tokio::time::timeout;
 
 use crate::app::Shared;
 use crate::edge::base::Base;
 use crate::edge::body;
-use crate::edge::call::{Call, Route};
+use crate::edge::call::{Call, Permit, Route};
 use crate::edge::policy::{self, Need};
 use crate::edge::query::{Params, truth};
 use crate::edge::refused::{Refused, Style};
@@ -28,18 +29,12 @@ static NOBODY: LazyLock<Arc<Caller>> =
 pub async fn enter(shared: Arc<Shared>, route: &'static Route, request: Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
     let context = parts.extensions.remove::<Context>().unwrap_or_default();
-    let request_id = context.request_id.clone();
     let style = Style::of(parts.uri.path());
     let mut announced = None;
     let answered = pass(shared, route, &mut parts, body, context, &mut announced).await;
     let mut response = answered.unwrap_or_else(|refused| {
         if refused.status.is_server_error() {
-            tracing::warn!(
-                request_id,
-                rule = route.rule,
-                status = refused.status.as_u16(),
-                why = refused.message
-            );
+            tracing::warn!(rule = route.rule, status = refused.status.as_u16(), why = refused.message);
         }
         refused.render(style)
     });
@@ -60,10 +55,12 @@ async fn pass(
     announced: &mut Option<Version>,
 ) -> Result<Response, Refused> {
     let path = parts.uri.path().to_owned();
-    let mut base = Base::new(shared.settings.public_url.as_deref(), &parts.headers, &path);
-    let caller = match policy::need(route.rule) {
-        Some(Need::Anyone) => Arc::clone(&NOBODY),
-        _ => identify(&shared, parts, &base)?,
+    let settings = &shared.settings;
+    let mut base = Base::new(settings.public_url.as_deref(), settings.tls.is_some(), &parts.headers, &path);
+    let public = policy::need(route.rule) == Some(Need::Anyone);
+    let token_of = match public {
+        true => Arc::clone(&NOBODY),
+        false => identify(&shared, parts, &base)?,
     };
     let mut version = Version::MIN;
     if route.versioned {
@@ -76,16 +73,19 @@ async fn pass(
     let captures: Vec<(String, String)> =
         captures.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     if let Some((_, project)) = captures.iter().find(|(key, _)| key == "project_id") {
-        if *project != caller.project {
+        if *project != token_of.project {
             return Err(Refused::bad(format!(
                 "Malformed request URL: URL's project_id '{project}' doesn't match Context's project_id '{}'",
-                caller.project
+                token_of.project
             )));
         }
         base.project = Some(project.clone());
     }
-    if policy::need(route.rule) != Some(Need::Anyone) {
-        policy::allow(&caller, route.rule)?;
+    let server = captures.iter().find(|(key, _)| key == "id" && route.path.starts_with("/servers/{id}"));
+    let server = server.and_then(|(_, id)| InstanceId::from_str(id).ok());
+    let permit = Permit::new(&shared, token_of, server);
+    if !public {
+        permit.allow(&shared, route.rule).await?;
     }
     let params = Params::of(&parts.uri)?;
     let header = parts.headers.get("x-skep-api").and_then(|value| value.to_str().ok());
@@ -100,7 +100,9 @@ async fn pass(
         bytes::Bytes::new()
     };
     let deadline = shared.settings.request_deadline;
-    let call = Call { shared, caller, context, version, base, path, captures, params, body, extended };
+    let caller = Arc::clone(permit.caller());
+    let call =
+        Call { shared, caller, permit, context, version, base, path, captures, params, body, extended };
     timeout(deadline, (route.run)(call)).await.unwrap_or_else(|_| {
         Err(Refused::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -7,12 +7,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::RootCertStore;
 use serde_json::Value;
 
-use super::settings::Settings;
+use super::settings::{Resolved, Settings};
+use super::tls;
 use crate::config::secret::Secret;
 use crate::exit::{Code, Failure};
 
@@ -23,7 +26,7 @@ const LARGEST: usize = 256 * 1024 * 1024;
 
 /// A way to the API.
 pub struct Http {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     token: Secret,
     dark: RefCell<Vec<String>>,
@@ -42,10 +45,21 @@ pub struct Reply {
 impl Http {
     /// A way to the API that `settings` and the environment name. Nothing is connected yet.
     pub fn new(settings: &Settings) -> Result<Self, Failure> {
-        let (base, token) = settings.resolve()?;
+        let Resolved { base, token, ca_file } = settings.resolve()?;
+        // Reading the system's certificates takes milliseconds, which plain HTTP does not have to wait for.
+        let tls = match base.starts_with("https://") {
+            true => tls::config(tls::trusted(ca_file.as_deref())?)?,
+            false => tls::config(RootCertStore::empty())?,
+        };
         let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(10)));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { client, base, token, dark: RefCell::default() })
     }
@@ -104,7 +118,11 @@ impl Http {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        Failure::new(format!("cannot reach {}: {cause}; is the API running there?", self.base))
+        let hint = match cause.to_string().contains("certificate") {
+            true => "give the certificates to trust by --ca-file",
+            false => "is the API running there?",
+        };
+        Failure::new(format!("cannot reach {}: {cause}; {hint}", self.base))
     }
 
     /// Remembers that cells did not answer, from the header `X-Skep-Dark-Cells`.

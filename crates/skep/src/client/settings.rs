@@ -12,7 +12,7 @@ use crate::exit::Failure;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub struct Settings {
-    /// The API's address, http://HOST:PORT [environment: SKEP_ENDPOINT]
+    /// The API's address, http://HOST:PORT or https://HOST:PORT [environment: SKEP_ENDPOINT]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// File that holds the token [environment: SKEP_TOKEN, the token itself]
@@ -21,11 +21,24 @@ pub struct Settings {
     /// File with lines SKEP_ENDPOINT=… and SKEP_TOKEN=…, which go before the environment
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
+    /// Certificates to trust for https instead of the system's, as PEM [environment: SKEP_CA_FILE]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// Where the API is, and how it is to be spoken to.
+pub struct Resolved {
+    /// The root below which all APIs lie, without a slash at the end.
+    pub base: String,
+    /// The token.
+    pub token: Secret,
+    /// The certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Settings {
     /// Puts flags, the env-file and the environment together, in this order.
-    pub fn resolve(&self) -> Result<(String, Secret), Failure> {
+    pub fn resolve(&self) -> Result<Resolved, Failure> {
         let lines = match &self.env_file {
             Some(path) => parse(&read(path)?),
             None => Vec::new(),
@@ -49,7 +62,8 @@ impl Settings {
         if token.contains(|c: char| c.is_control()) {
             return Err(Failure::usage("the token contains a line break or another control character"));
         }
-        Ok((base(&endpoint)?, Secret::new(token)))
+        let ca_file = self.ca_file.clone().or_else(|| look("SKEP_CA_FILE").map(PathBuf::from));
+        Ok(Resolved { base: base(&endpoint)?, token: Secret::new(token), ca_file })
     }
 }
 
@@ -62,18 +76,16 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn base(endpoint: &str) -> Result<String, Failure> {
     let base = endpoint.trim().trim_end_matches('/');
     let base = base.strip_suffix("/v2.1").unwrap_or(base).trim_end_matches('/');
-    let Some(rest) = base.strip_prefix("http://") else {
-        let why = match base.starts_with("https://") {
-            true => "https is not spoken by this build; reach the API through a local proxy or tunnel",
-            false => "an endpoint begins with http://",
-        };
-        return Err(Failure::usage(format!("endpoint '{endpoint}': {why}")));
+    let Some(rest) = ["http://", "https://"].iter().find_map(|scheme| base.strip_prefix(scheme)) else {
+        return Err(Failure::usage(format!(
+            "endpoint '{endpoint}': an endpoint begins with http:// or https://"
+        )));
     };
     if rest.is_empty()
         || rest.starts_with('/')
         || rest.contains(|c: char| c.is_whitespace() || c.is_control())
     {
-        return Err(Failure::usage(format!("endpoint '{endpoint}' is not of the form http://HOST:PORT")));
+        return Err(Failure::usage(format!("endpoint '{endpoint}' is not of the form http[s]://HOST:PORT")));
     }
     Ok(base.to_owned())
 }
@@ -98,7 +110,8 @@ mod tests {
     fn endpoints() {
         assert_eq!(base("http://a:1/v2.1/").expect("legal"), "http://a:1");
         assert_eq!(base("http://a:1").expect("legal"), "http://a:1");
-        for bad in ["", "a:1", "http://", "https://a", "http://a b", "ftp://a"] {
+        assert_eq!(base("https://a/v2.1").expect("legal"), "https://a");
+        for bad in ["", "a:1", "http://", "https://", "http://a b", "ftp://a"] {
             assert!(base(bad).is_err(), "{bad}");
         }
     }

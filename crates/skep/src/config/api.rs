@@ -24,6 +24,12 @@ pub struct Api {
     pub tokens_file: Option<PathBuf>,
     /// Who may do what.
     pub tokens: Vec<Token>,
+    /// A YAML file of rules that override single ones of the built-in policy. Reloaded while running.
+    pub policy_file: Option<PathBuf>,
+    /// The certificate, and those that vouch for it, as PEM; plain HTTP without it. Reloaded while running.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, as PEM.
+    pub tls_key: Option<PathBuf>,
     /// References of images that everybody is offered.
     pub images: Vec<String>,
     /// How long an instance may take to be ACTIVE before it is in ERROR, in seconds.
@@ -48,6 +54,9 @@ impl Default for Api {
             regional: Vec::new(),
             tokens_file: None,
             tokens: Vec::new(),
+            policy_file: None,
+            tls_cert: None,
+            tls_key: None,
             images: Vec::new(),
             build_deadline_s: 600,
             quota: Quota::default(),

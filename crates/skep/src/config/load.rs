@@ -203,6 +203,13 @@ mod tests {
         let mut seen = 0;
         for entry in std::fs::read_dir(dir).expect("is there").flatten() {
             let path = entry.path();
+            if path.ends_with("policy.yaml") {
+                let text = std::fs::read_to_string(&path).expect("is read");
+                assert!(
+                    api::Policy::parse(&text).is_ok_and(|policy| policy.rules().iter().any(|r| r.overridden))
+                );
+                continue;
+            }
             let read = match path.ends_with("tokens.toml") {
                 true => read::<Tokens>(&path),
                 false => read::<Config>(&path),
@@ -217,8 +224,19 @@ mod tests {
     fn every_key_is_described() {
         let text = include_str!("../../../../docs/operations.md");
         let all = Table::try_from(Config::default()).expect("is shown");
-        let optional =
-            ["public_url", "tokens_file", "host_name", "engine_url", "engine_name", "parallel_starts", "url"];
+        let optional = [
+            "public_url",
+            "tokens_file",
+            "policy_file",
+            "tls_cert",
+            "tls_key",
+            "otlp_endpoint",
+            "host_name",
+            "engine_url",
+            "engine_name",
+            "parallel_starts",
+            "url",
+        ];
         let keys =
             all.values().filter_map(Value::as_table).flat_map(|section| section.keys().map(String::as_str));
         for key in keys.chain(optional).filter(|key| !["database", "transport"].contains(key)) {

@@ -60,11 +60,13 @@ pub struct Log {
     pub level: String,
     /// How lines look.
     pub format: Format,
+    /// Where spans are sent by OTLP over gRPC, as `http://HOST:4317`; in builds with the feature `otlp` only.
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: Format::Text }
+        Self { level: "info".into(), format: Format::Text, otlp_endpoint: None }
     }
 }
 

@@ -25,7 +25,7 @@ const READY: Duration = Duration::from_secs(15);
 
 /// Starts a cloud and lives until it is told to end.
 pub fn live(options: &Options) -> Result<Code, Failure> {
-    log::start(&Log { level: options.log.clone(), ..Log::default() })?;
+    log::start(&Log { level: options.log.clone(), ..Log::default() }, "dev")?;
     let runtime = runtime()?;
     let done = runtime.block_on(run(options));
     runtime.shutdown_background();

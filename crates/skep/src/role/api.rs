@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::StaticToken;
-use futures::future::join_all;
 use model::image::ImageRef;
 use router::Router;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use verbs::Verbs;
 
 use super::level::Level;
 use super::process::DRAIN;
-use super::{Ground, Running};
+use super::{Ground, Running, ended, life, policy, tls};
 use crate::config::{self, Api as Section, Config, Token};
 use crate::exit::Failure;
 
@@ -46,6 +46,9 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
     let section = &config.api;
     let tokens = tokens(section)?;
     let settings = verbs_settings(section)?;
+    let (policy, mut watches) = policy::open(section.policy_file.as_deref())?;
+    let (tls, watch) = tls::open(section)?;
+    watches.extend(watch);
     // Bound first: an address that is taken is found out before anything else is touched.
     let mut endpoints = vec![bind("api.listen", section.listen, &section.region, &section.public_url).await?];
     for regional in &section.regional {
@@ -58,30 +61,47 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
     let asked = verbs.clone();
     let addresses = endpoints.iter().map(|endpoint| (endpoint.region.clone(), endpoint.address)).collect();
     let drain = CancellationToken::new();
-    let serve = |endpoint: Endpoint| {
+    let mut loops = JoinSet::new();
+    for endpoint in endpoints {
         let settings = api::Settings {
             public_url: endpoint.public_url,
             region: endpoint.region,
             tokens: tokens.clone(),
+            policy: policy.clone(),
+            tls: tls.clone(),
+            trace: crate::log::continues(),
             max_connections: section.max_connections.max(1),
             request_deadline: Duration::from_millis(section.request_deadline_ms.max(1)),
             ..api::Settings::default()
         };
         let app = api::app(verbs.clone(), ground.env.clone(), settings);
-        tracing::info!(address = %endpoint.address, "listening");
-        tokio::spawn(api::serve(endpoint.listener, app, drain.clone(), DRAIN * 8 / 10))
-    };
-    let serving: Vec<_> = endpoints.into_iter().map(serve).collect();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        tracing::info!(address = %endpoint.address, scheme, "listening");
+        loops.spawn(api::serve(endpoint.listener, app, drain.clone(), DRAIN * 8 / 10));
+    }
+    for watch in watches {
+        loops.spawn(watch.follow(drain.clone()));
+    }
+    let stop = drain.clone();
+    let life = life(async move {
+        let first = stop.run_until_cancelled(loops.join_next()).await;
+        stop.cancel();
+        while loops.join_next().await.is_some() {}
+        first.map(|ended| match ended {
+            Some(Err(why)) => format!("a loop failed: {why}"),
+            _ => "a loop returned".to_owned(),
+        })
+    });
     let running = Running {
         ready: Arc::new(move || {
             let verbs = asked.clone();
             Box::pin(async move { verbs.ready().await.map_err(|why| why.message) })
         }),
-        ended: Box::pin(std::future::pending()),
+        ended: Box::pin(ended(life.clone())),
         drain: Box::new(move || {
             Box::pin(async move {
                 drain.cancel();
-                join_all(serving).await;
+                life.await;
                 level.close().await;
             })
         }),

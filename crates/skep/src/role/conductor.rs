@@ -7,7 +7,7 @@ use model::drill::Gate;
 use tokio_util::sync::CancellationToken;
 
 use super::process::DRAIN;
-use super::{Ground, Running, database, needed};
+use super::{Ground, Running, database, ended, life, needed};
 use crate::config::Config;
 use crate::exit::Failure;
 
@@ -25,8 +25,15 @@ pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure>
     };
     let shutdown = CancellationToken::new();
     database::wait_for(&db, &cell_db::SCHEMA, "cell.database").await?;
-    let running =
+    let mut loops =
         conductor::start(settings, ground.env.clone(), db.clone(), bus.clone(), shutdown.clone()).await?;
+    let stop = shutdown.clone();
+    let life = life(async move {
+        let why = stop.run_until_cancelled(loops.ended()).await;
+        stop.cancel();
+        loops.drain(DRAIN / 2).await;
+        why
+    });
     let (asked, heard) = (db.clone(), bus.clone());
     Ok(Running {
         ready: Arc::new(move || {
@@ -36,11 +43,11 @@ pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure>
                 if bus.is_connected() { Ok(()) } else { Err("cell.transport: not connected".to_owned()) }
             })
         }),
-        ended: Box::pin(std::future::pending()),
+        ended: Box::pin(ended(life.clone())),
         drain: Box::new(move || {
             Box::pin(async move {
                 shutdown.cancel();
-                running.drain(DRAIN / 2).await;
+                life.await;
                 bus.close().await;
                 db.close().await;
             })

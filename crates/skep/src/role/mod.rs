@@ -6,14 +6,18 @@ pub mod cell;
 pub mod conductor;
 pub mod database;
 pub mod db;
+mod files;
 mod level;
+pub mod policy;
 mod process;
 pub mod superconductor;
+mod tls;
 
 use std::path::PathBuf;
 
 use clap::Args;
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use model::Env;
 
 use crate::config::secret::Secret;
@@ -58,6 +62,23 @@ pub struct Running {
     pub ended: BoxFuture<'static, String>,
     /// Ends it: takes nothing new, finishes what is under way.
     pub drain: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>,
+}
+
+/// The life of a role's loops: over when they have ended, with the reason if nobody had asked for it.
+type Life = Shared<BoxFuture<'static, Option<String>>>;
+
+/// Lets `work` live in a task of its own.
+fn life(work: impl Future<Output = Option<String>> + Send + 'static) -> Life {
+    let task = tokio::spawn(work);
+    async move { task.await.unwrap_or_else(|why| Some(format!("a task failed: {why}"))) }.boxed().shared()
+}
+
+/// Resolves, with the reason, if a life ends that nobody asked to end.
+async fn ended(life: Life) -> String {
+    match life.await {
+        Some(why) => why,
+        None => std::future::pending().await,
+    }
 }
 
 /// A URL that the role cannot do without.

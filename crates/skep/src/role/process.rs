@@ -30,8 +30,11 @@ where
         print(&dump)?;
         return Ok(Code::Done);
     }
-    let level = log::start(&config.log)?;
     let runtime = runtime()?;
+    let level = {
+        let _inside = runtime.enter();
+        log::start(&config.log, name)?
+    };
     let done = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let metrics = Metrics::start()?;
@@ -43,7 +46,7 @@ where
             tokio::spawn(health.serve(draining.clone(), stop));
         }
         tokio::spawn(metrics.upkeep());
-        tokio::spawn(level.follow(source, config.log.level.clone()));
+        tokio::spawn(level.clone().follow(source, config.log.level.clone()));
         tracing::info!(role = name, version = env!("CARGO_PKG_VERSION"), "starting");
         let ground = Ground::system();
         let running = tokio::select! {
@@ -72,6 +75,7 @@ where
             Some(why) => Err(Failure::new(format!("{name} ended by itself: {why}"))),
         }
     });
+    level.end();
     // Whatever still runs is not waited for: every promise is a row.
     runtime.shutdown_background();
     done

@@ -6,7 +6,7 @@ use router::Router;
 
 use super::level::Level;
 use super::process::DRAIN;
-use super::{Ground, Running, database};
+use super::{Ground, Running, database, ended, life};
 use crate::config::Config;
 use crate::exit::Failure;
 
@@ -29,17 +29,24 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<(Running, Router),
     };
     let (env, db, router) = (ground.env.clone(), level.db.clone(), level.router.clone());
     let (bus, shutdown) = (level.bus.clone(), level.shutdown.clone());
-    let running = superconductor::start(settings, env, db.clone(), router.clone(), bus, shutdown).await?;
+    let stop = shutdown.clone();
+    let mut loops = superconductor::start(settings, env, db.clone(), router.clone(), bus, shutdown).await?;
+    let life = life(async move {
+        let why = stop.run_until_cancelled(loops.ended()).await;
+        stop.cancel();
+        loops.drain(DRAIN / 2).await;
+        why
+    });
     let running = Running {
         ready: Arc::new(move || {
             let db = db.clone();
             Box::pin(async move { database::usable(&db, &api_db::SCHEMA, "api_database").await })
         }),
-        ended: Box::pin(std::future::pending()),
+        ended: Box::pin(ended(life.clone())),
         drain: Box::new(move || {
             Box::pin(async move {
                 level.shutdown.cancel();
-                running.drain(DRAIN / 2).await;
+                life.await;
                 level.close().await;
             })
         }),

@@ -1,6 +1,7 @@
 //! Roles as processes: configuration, databases, health, log level, drain.
 
 mod dev;
+mod edge;
 mod process;
 
 use std::process::Output;

@@ -227,9 +227,9 @@ fn single(word: &str) -> Result<Check, String> {
         "!" => return Ok(Check::Nobody),
         _ => {}
     }
-    let (kind, value) = word.split_once(':').ok_or_else(|| {
-        format!("'{word}' where a check should be, such as role:admin, rule:NAME, @ or !")
-    })?;
+    let (kind, value) = word
+        .split_once(':')
+        .ok_or_else(|| format!("'{word}' where a check should be, such as role:admin, rule:NAME, @ or !"))?;
     if value.is_empty() {
         return Err(format!("'{word}' has nothing behind the colon"));
     }

@@ -59,7 +59,9 @@ pub fn read(text: &str) -> Result<Vec<Line>, Mistake> {
             .ok_or_else(|| wrong("this is not of the form NAME: RULE".to_owned()))?;
         let (value, rest) = match rest.trim_start() {
             nothing if nothing.is_empty() || nothing.starts_with('#') => {
-                return Err(wrong(format!("'{name}' has no rule; write \"@\" for everybody, \"!\" for nobody")));
+                return Err(wrong(format!(
+                    "'{name}' has no rule; write \"@\" for everybody, \"!\" for nobody"
+                )));
             }
             some => scalar(some, false).map_err(wrong)?,
         };

@@ -1,0 +1,171 @@
+//! Hosts and instances as an operator counts and checks them.
+
+use model::host::Host;
+use model::{HostId, InstanceId, RequestSpec, Timestamp, instance};
+use sql::{Error, Json, args};
+use uuid::Uuid;
+
+use crate::hosts::{self, Disabled};
+use crate::instances::words;
+use crate::{Tx, summary};
+
+/// A host with what only operators care for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detail {
+    /// The host.
+    pub host: Host,
+    /// Where its published ports are reached.
+    pub address: String,
+    /// Version of its agent.
+    pub version: String,
+    /// Whether its agent has stood still for longer than the conductors tolerate.
+    pub silent: bool,
+    /// When its agent was last heard of.
+    pub seen: Timestamp,
+    /// Instances on it.
+    pub instances: i64,
+    /// Set while an operator keeps it from taking new instances.
+    pub disabled: Option<Disabled>,
+}
+
+#[derive(sqlx::FromRow)]
+struct HostRow {
+    id: Uuid,
+    address: String,
+    version: String,
+    silent: bool,
+    seen_at: i64,
+    instances: i64,
+    reason: Option<String>,
+    user_id: Option<String>,
+    request_id: Option<String>,
+    since: Option<i64>,
+}
+
+/// All hosts, by name.
+pub async fn hosts(tx: &mut Tx) -> Result<Vec<Detail>, Error> {
+    const SQL: &str = "SELECT h.id, h.address, h.version, h.silent, h.seen_at,
+            (SELECT COUNT(*) FROM instance i WHERE i.host = h.id) AS instances,
+            d.reason, d.user_id, d.request_id, d.since
+        FROM host h LEFT JOIN host_disabled d ON d.host = h.id ORDER BY h.id";
+    let rows: Vec<HostRow> = tx.all(SQL, vec![]).await?;
+    let mut found = Vec::new();
+    for host in hosts::all(tx).await? {
+        // A host that registered between the two reads is seen next time.
+        let Some(row) = rows.iter().find(|row| row.id == host.id.uuid()) else { continue };
+        let disabled = row.reason.clone().map(|reason| Disabled {
+            reason,
+            user: row.user_id.clone().unwrap_or_default(),
+            request_id: row.request_id.clone().unwrap_or_default(),
+            since: Timestamp(row.since.unwrap_or_default()),
+        });
+        found.push(Detail {
+            host,
+            address: row.address.clone(),
+            version: row.version.clone(),
+            silent: row.silent,
+            seen: Timestamp(row.seen_at),
+            instances: row.instances,
+            disabled,
+        });
+    }
+    found.sort_by(|a, b| (&a.host.name, a.host.id).cmp(&(&b.host.name, b.host.id)));
+    Ok(found)
+}
+
+/// What a cell has, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Hosts.
+    pub hosts: i64,
+    /// Hosts that take new instances now.
+    pub hosts_ready: i64,
+    /// Instances, tombstones left out.
+    pub instances: i64,
+    /// When its conductors last published a summary.
+    pub published: Option<Timestamp>,
+}
+
+/// Counts what the cell has.
+pub async fn counts(tx: &mut Tx) -> Result<Counts, Error> {
+    let all = hosts::all(tx).await?;
+    Ok(Counts {
+        hosts: all.len() as i64,
+        hosts_ready: all.iter().filter(|host| host.enabled && host.healthy).count() as i64,
+        instances: crate::instances::count(tx).await?,
+        published: summary::read(tx).await?.map(|summary| summary.at),
+    })
+}
+
+/// An instance as the cell holds it, with all that a mapping needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// The instance.
+    pub id: InstanceId,
+    /// Its epoch here.
+    pub epoch: i64,
+    /// The fencing counter of the API-level task that last wrote it.
+    pub saga_token: i64,
+    /// Its version.
+    pub version: i64,
+    /// What was asked for.
+    pub spec: RequestSpec,
+    /// Nova's status.
+    pub status: &'static str,
+    /// Its host, if placed.
+    pub host: Option<HostId>,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct InstanceRow {
+    id: Uuid,
+    epoch: i64,
+    saga_token: i64,
+    version: i64,
+    spec: Json<RequestSpec>,
+    stage: String,
+    task: Option<String>,
+    power: String,
+    host: Option<Uuid>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+/// Up to `limit` instances after a key, oldest first, tombstones left out.
+pub async fn instances(
+    tx: &mut Tx,
+    after: Option<(Timestamp, InstanceId)>,
+    limit: i64,
+) -> Result<Vec<Held>, Error> {
+    const SQL: &str = "SELECT id, epoch, saga_token, version, spec, stage, task, power, host, created_at,
+            updated_at FROM instance
+        WHERE stage <> 'tombstone' AND (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3";
+    let (created, id) = after.map_or((i64::MIN, Uuid::nil()), |(created, id)| (created.0, id.uuid()));
+    let rows: Vec<InstanceRow> = tx.all(SQL, args![created, id, limit]).await?;
+    rows.into_iter()
+        .map(|row| {
+            let (stage, task, power) = words(&row.stage, row.task.as_deref(), &row.power)?;
+            Ok(Held {
+                id: InstanceId(row.id),
+                epoch: row.epoch,
+                saga_token: row.saga_token,
+                version: row.version,
+                spec: row.spec.0,
+                status: instance::status(stage, power, task),
+                host: row.host.map(HostId),
+                created: Timestamp(row.created_at),
+                updated: Timestamp(row.updated_at),
+            })
+        })
+        .collect()
+}
+
+/// Whether the cell holds an instance: none if it never did, otherwise whether it is more than a tombstone.
+pub async fn holds(tx: &mut Tx, id: InstanceId) -> Result<Option<bool>, Error> {
+    let row: Option<(String,)> = tx.opt("SELECT stage FROM instance WHERE id = $1", args![id]).await?;
+    Ok(row.map(|(stage,)| stage != "tombstone"))
+}

@@ -1,0 +1,223 @@
+//! What operators may do with cells, hosts and mappings, without HTTP types.
+//!
+//! Works inside an API process and, where none runs, straight on the databases ([`Admin::new`] without a
+//! router). Cells are asked in parallel, each within [`DEADLINE`]: a cell that does not answer is told of and
+//! stops nothing else. Every change is audited in the transaction that makes it.
+
+mod cells;
+mod denied;
+mod discover;
+mod hosts;
+mod instances;
+mod preflight;
+mod remove;
+pub mod url;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_db::{Tx, audit};
+use cell_db::Tx as CellTx;
+use futures::future::join_all;
+use model::drill::Gate;
+use model::{Caller, Cell, Context, Env, Fault, FaultKind, Timestamp};
+use router::{CellHandle, Router};
+use serde_json::Value;
+use sql::{Error, Work};
+use uuid::Uuid;
+
+pub use cells::{CellView, Created, NewCell, Options};
+pub use denied::{Denied, Why};
+pub use discover::{CellScan, Found, Scan};
+pub use hosts::{HostView, HostsView};
+pub use instances::{Adopted, Verdict};
+pub use preflight::{Check, Preflight};
+pub use remove::Removed;
+
+use crate::Verbs;
+
+/// Longest that one cell may take to answer.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+
+/// On whose behalf something is done.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// Who.
+    pub caller: Caller,
+    /// The request.
+    pub context: Context,
+}
+
+/// The operator's verbs. Cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    env: Env,
+    db: api_db::Db,
+    router: Option<Router>,
+    connector: rpc::Connector,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("router", &self.router).finish_non_exhaustive()
+    }
+}
+
+/// An audit entry, complete but for its detail; made before the transaction that stores it.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    id: Uuid,
+    at: Timestamp,
+    by: By,
+    action: &'static str,
+}
+
+impl Entry {
+    /// The entry of the nth of several things that one request does.
+    pub(crate) fn nth(&self, n: usize) -> Self {
+        Self { id: Uuid::from_u128(self.id.as_u128().wrapping_add(n as u128)), ..self.clone() }
+    }
+
+    pub(crate) async fn record(&self, tx: &mut Tx, target: Uuid, detail: Value) -> Result<(), Error> {
+        let who = (&self.by.caller, &self.by.context);
+        audit::record(tx, self.id, self.at, who, self.action, Some(target), detail).await
+    }
+}
+
+impl Verbs {
+    /// The operator's verbs of the same cloud.
+    pub fn admin(&self) -> Admin {
+        let (env, db) = (self.inner.env.clone(), self.inner.db.clone());
+        let connector = rpc::Connector::new(env.clone());
+        Admin { env, db, router: Some(self.inner.router.clone()), connector }
+    }
+}
+
+impl Admin {
+    /// The operator's verbs straight on the API database and on the databases of the cells mapped in it.
+    pub fn new(env: Env, db: api_db::Db) -> Self {
+        Self { connector: rpc::Connector::new(env.clone()), env, db, router: None }
+    }
+
+    fn entry(&self, by: &By, action: &'static str) -> Result<Entry, Denied> {
+        only_admins(by)?;
+        Ok(Entry { id: self.env.uuid(), at: self.env.now(), by: by.clone(), action })
+    }
+
+    /// The mappings as they are stored: URLs are secret.
+    ///
+    /// # Errors
+    /// If the API database does not answer.
+    pub async fn mappings(&self) -> Result<Vec<Cell>, Denied> {
+        let read = self
+            .db
+            .read(|tx| -> Work<'_, Vec<Cell>> { Box::pin(async move { api_db::cells::all(tx).await }) });
+        Ok(read.await?)
+    }
+
+    /// The mapping of the cell with that id or name.
+    ///
+    /// # Errors
+    /// [`Why::NoCell`].
+    pub async fn mapping(&self, cell: &str) -> Result<Cell, Denied> {
+        pick(self.mappings().await?, cell)
+    }
+
+    /// Asks these cells the same at the same time, each within [`DEADLINE`].
+    pub(crate) async fn ask<T, F>(&self, cells: Vec<Cell>, work: F) -> Vec<(Cell, Result<T, Error>)>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut CellTx) -> Work<'t, T> + Clone + Send + Sync + 'static,
+    {
+        let asked = cells.into_iter().map(|cell| {
+            let work = work.clone();
+            async move {
+                let answer = self.read(&cell, work).await;
+                (cell, answer)
+            }
+        });
+        join_all(asked).await
+    }
+
+    pub(crate) async fn read<T, F>(&self, cell: &Cell, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut CellTx) -> Work<'t, T> + Send + Sync + 'static,
+    {
+        match self.reach(cell)? {
+            Reached::Handle(handle) => handle.read(work).await,
+            Reached::Own(db) => {
+                let answer = db.read(work).await;
+                close(db);
+                answer
+            }
+        }
+    }
+
+    pub(crate) async fn write<T, F>(&self, cell: &Cell, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut CellTx) -> Work<'t, T> + Send + Sync + 'static,
+    {
+        match self.reach(cell)? {
+            Reached::Handle(handle) => handle.write(work).await,
+            Reached::Own(db) => {
+                let answer = db.write(work).await;
+                close(db);
+                answer
+            }
+        }
+    }
+
+    fn reach(&self, cell: &Cell) -> Result<Reached, Error> {
+        // A handle of an older mapping would lead to where the cell was.
+        let known = self.router.as_ref().and_then(|router| router.cell(cell.id).ok());
+        match known.filter(|handle| handle.cell == *cell) {
+            Some(handle) => Ok(Reached::Handle(handle)),
+            None => open(&cell.database_url, false).map(Reached::Own),
+        }
+    }
+}
+
+enum Reached {
+    Handle(Arc<CellHandle>),
+    Own(cell_db::Db),
+}
+
+/// Opens a cell's database for a few calls. A SQLite file is only made where `make` says so.
+pub(crate) fn open(database_url: &str, make: bool) -> Result<cell_db::Db, Error> {
+    let url = router::resolve(database_url)?;
+    if let Some(path) = url::sqlite_path(&url).filter(|path| !make && !std::path::Path::new(path).exists()) {
+        return Err(Error::Down(format!("there is no file {path}")));
+    }
+    let settings = sql::Settings { url, connections: 1, deadline: DEADLINE, gate: Gate::default() };
+    cell_db::Db::open(&settings)
+}
+
+/// Closes a database behind the caller's back: one that hangs takes its time.
+pub(crate) fn close(db: cell_db::Db) {
+    tokio::spawn(async move { db.close().await });
+}
+
+/// The cell with that id or name.
+pub(crate) fn pick(cells: Vec<Cell>, wanted: &str) -> Result<Cell, Denied> {
+    let id = Uuid::parse_str(wanted).ok();
+    let found = cells.into_iter().find(|cell| cell.name == wanted || id == Some(cell.id.uuid()));
+    found.ok_or_else(|| Denied::new(Why::NoCell, format!("there is no cell '{wanted}'")))
+}
+
+pub(crate) fn only_admins(by: &By) -> Result<(), Denied> {
+    match by.caller.is_admin() {
+        true => Ok(()),
+        false => Err(Fault::new(FaultKind::Forbidden, "only administrators do this").into()),
+    }
+}
+
+/// Why a cell's database gave no answer, for operators: the engine's own words hold no password.
+pub(crate) fn reason(error: &Error) -> String {
+    match error {
+        Error::Statement(_) => "its database has no schema of ours: run 'skep-manage db sync'".to_owned(),
+        Error::Down(why) => format!("its database does not answer: {why}"),
+        other => other.to_string(),
+    }
+}
