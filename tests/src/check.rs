@@ -49,10 +49,12 @@ struct Task {
     last_fault: Option<String>,
 }
 
-async fn all<D: 'static, R: sql::Rec + 'static>(db: &sql::Db<D>, sql: &'static str) -> Vec<R> {
+async fn all<D: 'static, R: sql::Rec + 'static>(
+    db: &sql::Db<D>,
+    sql: &'static str,
+) -> Result<Vec<R>, sql::Error> {
     db.read(move |tx: &mut Tx<D>| -> Work<'_, Vec<R>> { Box::pin(async move { tx.all(sql, vec![]).await }) })
         .await
-        .expect("reads")
 }
 
 /// The databases of a cloud, opened by the checker for itself.
@@ -79,34 +81,39 @@ impl Books {
     }
 
     /// Holds the whole cloud against the invariants of `docs/guarantees.md`. It must be at rest. Without
-    /// `engines`, where nobody but the agents can see them, the containers are not looked at.
-    ///
-    /// # Panics
-    /// If a database cannot be read.
+    /// `engines`, where nobody but the agents can see them, the containers are not looked at. A database
+    /// that cannot be read is a violation too.
     pub async fn check(&self, engines: Option<&Engines>) -> Violations {
         let mut bad = Violations::default();
+        if let Err(error) = self.look(engines, &mut bad).await {
+            bad.0.push(format!("a database cannot be read: {error}"));
+        }
+        bad
+    }
+
+    async fn look(&self, engines: Option<&Engines>, bad: &mut Violations) -> Result<(), sql::Error> {
         let api = &self.api;
-        let mappings: Vec<Mapping> = all(api, "SELECT id, cell, epoch, state FROM instance_mapping").await;
+        let mappings: Vec<Mapping> = all(api, "SELECT id, cell, epoch, state FROM instance_mapping").await?;
         let tasks: Vec<Task> = all(
             api,
             "SELECT t.kind, t.subject, t.owner, w.name, t.attempt, t.parked, t.last_fault
              FROM task t LEFT JOIN worker w ON w.id = t.owner ORDER BY t.id",
         )
-        .await;
+        .await?;
         bad.unless(tasks.is_empty(), || format!("API-level tasks are left: {tasks:?}"));
         let unsettled: Vec<(i64,)> =
-            all(api, "SELECT CAST(COALESCE(SUM(unsettled), 0) AS BIGINT) FROM cell_load").await;
+            all(api, "SELECT CAST(COALESCE(SUM(unsettled), 0) AS BIGINT) FROM cell_load").await?;
         bad.unless(unsettled[0].0 == 0, || format!("{} bindings count as unsettled", unsettled[0].0));
         let quota: Vec<(i64,)> =
-            all(api, "SELECT CAST(COALESCE(SUM(instances), 0) AS BIGINT) FROM quota").await;
+            all(api, "SELECT CAST(COALESCE(SUM(instances), 0) AS BIGINT) FROM quota").await?;
         let live = mappings.iter().filter(|m| m.state != "deleted").count() as i64;
         bad.unless(quota[0].0 == live, || format!("quota counts {}, {live} exist", quota[0].0));
 
         let mut homes: BTreeMap<Uuid, Vec<(CellId, Row)>> = BTreeMap::new();
         for (cell, db) in &self.cells {
             let sql = "SELECT id, epoch, placement, stage, task, intent, power, host FROM instance";
-            let rows: Vec<Row> = all(db, sql).await;
-            check_cell(&cell.name, db, &rows, engines, &mut bad).await;
+            let rows: Vec<Row> = all(db, sql).await?;
+            check_cell(&cell.name, db, &rows, engines, bad).await?;
             for row in rows.into_iter().filter(|row| row.stage != "tombstone") {
                 homes.entry(row.id).or_default().push((cell.id, row));
             }
@@ -124,7 +131,7 @@ impl Books {
             bad.unless(right, || format!("mapping {mapping:?} stands against {rows:?}"));
         }
         bad.unless(homes.is_empty(), || format!("rows without a mapping: {homes:?}"));
-        bad
+        Ok(())
     }
 }
 
@@ -134,31 +141,31 @@ async fn check_cell(
     rows: &[Row],
     engines: Option<&Engines>,
     bad: &mut Violations,
-) {
+) -> Result<(), sql::Error> {
     for row in rows.iter().filter(|row| row.task.is_some()) {
         bad.0.push(format!("{name}: {} still undergoes {:?} ({})", row.id, row.task, row.stage));
     }
-    let dirty: Vec<(i64,)> = all(db, "SELECT COUNT(*) FROM dirty").await;
+    let dirty: Vec<(i64,)> = all(db, "SELECT COUNT(*) FROM dirty").await?;
     bad.unless(dirty[0].0 == 0, || format!("{name}: the index has not heard of {} rows", dirty[0].0));
     type Used = (Uuid, i64, i64, i64);
     let used: Vec<Used> =
-        all(db, "SELECT id, used_vcpus_milli, used_memory_mib, used_slots FROM host ORDER BY id").await;
+        all(db, "SELECT id, used_vcpus_milli, used_memory_mib, used_slots FROM host ORDER BY id").await?;
     let summed: Vec<Used> = all(
         db,
         "SELECT h.id, CAST(COALESCE(SUM(a.vcpus_milli), 0) AS BIGINT),
             CAST(COALESCE(SUM(a.memory_mib), 0) AS BIGINT), CAST(COALESCE(SUM(a.slots), 0) AS BIGINT)
          FROM host h LEFT JOIN allocation a ON a.host = h.id GROUP BY h.id ORDER BY h.id",
     )
-    .await;
+    .await?;
     bad.unless(used == summed, || format!("{name}: hosts count {used:?}, allocations sum to {summed:?}"));
     let over: Vec<(i64,)> = all(
         db,
         "SELECT COUNT(*) FROM host WHERE used_vcpus_milli > cap_vcpus_milli
             OR used_memory_mib > cap_memory_mib OR used_slots > cap_slots",
     )
-    .await;
+    .await?;
     bad.unless(over[0].0 == 0, || format!("{name}: {} hosts are over-allocated", over[0].0));
-    let allocated: Vec<(Uuid, Uuid)> = all(db, "SELECT instance, host FROM allocation").await;
+    let allocated: Vec<(Uuid, Uuid)> = all(db, "SELECT instance, host FROM allocation").await?;
     let allocated: BTreeSet<(Uuid, Uuid)> = allocated.into_iter().collect();
     let placed: BTreeSet<(Uuid, Uuid)> =
         rows.iter().filter_map(|row| row.host.map(|host| (row.id, host))).collect();
@@ -173,6 +180,7 @@ async fn check_cell(
             check_host(name, host, rows, containers, bad);
         }
     }
+    Ok(())
 }
 
 /// Each settled row has its one container, in the state that it should be in, and there is no other.

@@ -321,3 +321,16 @@ async fn a_burst_spreads_over_equal_hosts() {
     assert!(counts.iter().all(|count| *count <= 75), "no host has more than 1.5 times its share: {counts:?}");
     at_rest(&cloud).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_mapped_by_reading_their_cells() {
+    let cloud = Cloud::start(Plan::default()).await;
+    eventually(Duration::from_secs(10), "every host is mapped to its cell", async || {
+        let mapped = cloud.mapped_hosts().await;
+        let mut wanted: Vec<_> =
+            cloud.cells.iter().flat_map(|c| c.hosts.iter().map(|(host, ..)| (*host, c.cell.id))).collect();
+        wanted.sort();
+        if mapped == wanted { Ok(()) } else { Err(format!("{mapped:?}")) }
+    })
+    .await;
+}

@@ -1,11 +1,90 @@
 //! Our own administration, for the command line.
 
-use axum::http::StatusCode;
-use model::Resources;
-use verbs::CellStatus;
+mod cells;
+mod hosts;
 
-use crate::edge::call::{Answered, Call};
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use model::{Fault, Resources};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use verbs::CellStatus;
+use verbs::admin::{Admin, By, Denied};
+
+use crate::edge::call::{Answered, Call, Route, Work};
 use crate::edge::json::{Object, answer};
+use crate::edge::refused::Refused;
+
+/// Looking at cells and hosts.
+const SHOW: &str = "skep:admin:show";
+/// Changing them.
+const CHANGE: &str = "skep:admin:change";
+
+/// The routes below `/admin/v1` that are about cells and hosts.
+pub static ROUTES: &[Route] = &[
+    route(Method::GET, "/admin/v1/cells", SHOW, |call| Box::pin(cells::index(call))),
+    route(Method::POST, "/admin/v1/cells", CHANGE, |call| Box::pin(cells::create(call))),
+    route(Method::GET, "/admin/v1/cells/{cell}", SHOW, |call| Box::pin(cells::show(call))),
+    route(Method::PUT, "/admin/v1/cells/{cell}", CHANGE, |call| Box::pin(cells::update(call))),
+    route(Method::DELETE, "/admin/v1/cells/{cell}", CHANGE, |call| Box::pin(cells::delete(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/cordon", CHANGE, |call| Box::pin(cells::cordon(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/uncordon", CHANGE, |call| Box::pin(cells::uncordon(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/activate", CHANGE, |call| Box::pin(cells::activate(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/test", SHOW, |call| Box::pin(cells::test(call))),
+    route(Method::GET, "/admin/v1/hosts", SHOW, |call| Box::pin(hosts::index(call))),
+    route(Method::POST, "/admin/v1/hosts", CHANGE, |call| Box::pin(hosts::discover(call))),
+    route(Method::GET, "/admin/v1/hosts/{host}", SHOW, |call| Box::pin(hosts::show(call))),
+    route(Method::DELETE, "/admin/v1/hosts/{host}", CHANGE, |call| Box::pin(hosts::delete(call))),
+    route(Method::POST, "/admin/v1/hosts/{host}/disable", CHANGE, |call| Box::pin(hosts::disable(call))),
+    route(Method::POST, "/admin/v1/hosts/{host}/enable", CHANGE, |call| Box::pin(hosts::enable(call))),
+];
+
+const fn route(method: Method, path: &'static str, rule: &'static str, run: fn(Call) -> Work) -> Route {
+    Route { method, path, rule, versioned: false, run }
+}
+
+/// The operator's verbs.
+fn admin(call: &Call) -> Result<Admin, Fault> {
+    Ok(call.verbs()?.admin())
+}
+
+/// On whose behalf.
+fn by(call: &Call) -> By {
+    By { caller: call.elevated(), context: call.context.clone() }
+}
+
+fn denied(denied: Denied) -> Refused {
+    Fault::from(denied).into()
+}
+
+/// Reads a body; an empty one is an empty object.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    // The parser's own text may quote a URL, which holds a password: only where and of what kind is told.
+    serde_json::from_slice(body).map_err(|error| {
+        let why = match error.classify() {
+            serde_json::error::Category::Data => "a member is unknown, missing or of a wrong type",
+            _ => "it is no JSON object",
+        };
+        let (line, column) = (error.line(), error.column());
+        Refused::bad(format!("Malformed request body: {why} (line {line}, column {column})"))
+    })
+}
+
+/// An answer with one member.
+fn value<T: Serialize>(status: StatusCode, name: &'static str, value: &T) -> Response {
+    answer(status, |body| body.put(name, value))
+}
+
+/// An answer that is a value as it is.
+fn whole<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
 
 /// `GET /admin/v1/status`: cells, their hosts, and totals.
 pub async fn status(call: Call) -> Answered {

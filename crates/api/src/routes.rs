@@ -100,8 +100,8 @@ static ROOT: &[Route] = routes! { false:
 
 /// Every route with the full path of each of its mounts.
 fn all() -> impl Iterator<Item = (String, &'static Route)> {
-    let faces: [(&[&str], &'static [Route]); 3] =
-        [(COMPUTE_MOUNTS, COMPUTE), (IMAGE_MOUNTS, IMAGE), (&[""], ROOT)];
+    let faces: [(&[&str], &'static [Route]); 4] =
+        [(COMPUTE_MOUNTS, COMPUTE), (IMAGE_MOUNTS, IMAGE), (&[""], ROOT), (&[""], admin::ROUTES)];
     faces.into_iter().flat_map(|(mounts, routes)| {
         mounts
             .iter()

@@ -37,7 +37,7 @@ CREATE TABLE instance (
   name TEXT NOT NULL,
   spec JSONB NOT NULL,
   intent TEXT NOT NULL CHECK (intent IN ('run', 'stop', 'gone')),
-  stage TEXT NOT NULL CHECK (stage IN ('unplaced', 'building', 'settled', 'error', 'tombstone')),
+  stage TEXT NOT NULL CHECK (stage IN ('unplaced', 'building', 'leaving', 'settled', 'error', 'tombstone')),
   task TEXT,
   power TEXT NOT NULL,
   host UUID,

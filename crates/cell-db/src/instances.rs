@@ -156,7 +156,7 @@ pub async fn want_gone(tx: &mut Tx, gone: &[New], now: Timestamp) -> Result<Vec<
             terminated_at = CASE WHEN instance.host IS NULL THEN excluded.updated_at ELSE NULL END,
             deadline = NULL
             WHERE instance.epoch <= excluded.epoch AND instance.saga_token <= excluded.saga_token
-                AND instance.stage <> 'tombstone'
+                AND (instance.stage <> 'tombstone' OR instance.epoch < excluded.epoch)
             RETURNING id, version, host",
     };
     let state = (Intent::Gone, Stage::Tombstone, None);

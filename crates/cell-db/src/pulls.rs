@@ -1,5 +1,6 @@
 //! What a host should run: read by conductors for its agent.
 
+use model::instance::Stage;
 use model::sync::Wanted;
 use model::{At, HostId, InstanceId, Intent, RequestSpec};
 use sql::{Error, Json, args};
@@ -14,6 +15,7 @@ struct Row {
     placement: i64,
     generation: i64,
     intent: String,
+    stage: String,
     restart_seq: i64,
     restart_hard: bool,
     spec: Json<RequestSpec>,
@@ -24,6 +26,8 @@ impl TryFrom<Row> for Wanted {
     fn try_from(row: Row) -> Result<Self, Error> {
         let intent =
             Intent::parse(&row.intent).ok_or_else(|| Error::corrupt("instance.intent", &row.intent))?;
+        // What leaves its host is to be gone from there, whatever it is to be elsewhere.
+        let intent = if row.stage == Stage::Leaving.as_str() { Intent::Gone } else { intent };
         Ok(Self {
             instance: InstanceId(row.id),
             at: At { epoch: row.epoch, placement: row.placement, generation: row.generation },
@@ -43,10 +47,12 @@ pub async fn wanted(
     after: Option<InstanceId>,
     limit: i64,
 ) -> Result<Vec<Wanted>, Error> {
-    const PENDING: &str = "SELECT id, epoch, placement, generation, intent, restart_seq, restart_hard, spec
+    const PENDING: &str =
+        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, spec
         FROM instance WHERE host = $1 AND host IS NOT NULL AND agent_generation < generation AND id > $2
         ORDER BY id LIMIT $3";
-    const ALL: &str = "SELECT id, epoch, placement, generation, intent, restart_seq, restart_hard, spec
+    const ALL: &str =
+        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, spec
         FROM instance WHERE host = $1 AND id > $2 ORDER BY id LIMIT $3";
     let after = after.map_or(Uuid::nil(), InstanceId::uuid);
     let rows: Vec<Row> = tx.all(if full { ALL } else { PENDING }, args![host, after, limit]).await?;
@@ -56,7 +62,7 @@ pub async fn wanted(
 /// What the cell believes that a host should run, for comparing digests.
 pub async fn numbers(tx: &mut Tx, host: HostId) -> Result<Vec<(InstanceId, At)>, Error> {
     const SQL: &str = "SELECT id, epoch, placement, generation FROM instance
-        WHERE host = $1 AND intent <> 'gone' ORDER BY id";
+        WHERE host = $1 AND intent <> 'gone' AND stage <> 'leaving' ORDER BY id";
     let rows: Vec<(Uuid, i64, i64, i64)> = tx.all(SQL, args![host]).await?;
     Ok(rows
         .into_iter()

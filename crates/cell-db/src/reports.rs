@@ -20,6 +20,8 @@ pub struct Applied {
     pub settled: bool,
     /// Something has to be placed again.
     pub unplaced: bool,
+    /// The host has something new to pull.
+    pub wishes: bool,
     /// The cell has a tombstone or a newer placement of these: their copy must go.
     pub superseded: Vec<(InstanceId, At)>,
     /// The cell has no row of these.
@@ -42,6 +44,7 @@ struct Row {
     agent_generation: i64,
     tries: i64,
     avoid: Json<Vec<HostId>>,
+    fault: Option<Json<Fault>>,
     launched_at: Option<i64>,
 }
 
@@ -52,6 +55,8 @@ struct Change {
     power: Power,
     on_host: bool,
     again: bool,
+    /// The host gets another wish: what was made there must go.
+    wish: bool,
     fault: Option<Fault>,
 }
 
@@ -64,7 +69,7 @@ pub async fn apply(
 ) -> Result<Applied, Error> {
     const READ: Rows = Rows {
         head: "SELECT id, epoch, placement, generation, version, intent, stage, task, power, host, obs_seq,
-            agent_generation, tries, avoid, launched_at FROM instance WHERE id IN (VALUES",
+            agent_generation, tries, avoid, fault, launched_at FROM instance WHERE id IN (VALUES",
         tail: ")",
     };
     const WRITE: Rows = Rows {
@@ -73,7 +78,8 @@ pub async fn apply(
             agent_generation = v.column9, obs_seq = v.column10, restart_done = v.column11,
             observed = v.column12, fault = v.column13, fault_at = v.column14, launched_at = v.column15,
             terminated_at = v.column16, updated_at = v.column17,
-            deadline = CASE WHEN v.column18 THEN deadline ELSE NULL END FROM (VALUES",
+            deadline = CASE WHEN v.column18 THEN deadline ELSE NULL END,
+            generation = generation + v.column19 FROM (VALUES",
         tail: ") AS v WHERE instance.id = v.column1 AND version = v.column2",
     };
     let mut ids: Vec<InstanceId> = observations.iter().map(|o| o.instance).collect();
@@ -124,7 +130,7 @@ pub async fn apply(
         if change.again {
             avoid.push(host);
         }
-        let building = matches!(change.stage, Stage::Building | Stage::Unplaced);
+        let building = matches!(change.stage, Stage::Building | Stage::Leaving | Stage::Unplaced);
         writes.push(args![
             id,
             row.version,
@@ -143,10 +149,12 @@ pub async fn apply(
             launched,
             (change.stage == Stage::Tombstone).then_some(now),
             now,
-            building
+            building,
+            i64::from(change.wish)
         ]);
         marks.push((id, row.version + 1));
         out.unplaced |= change.stage == Stage::Unplaced;
+        out.wishes |= change.wish;
         out.settled |= change.task.is_none();
         if !change.on_host {
             freed.push(id);
@@ -167,39 +175,53 @@ fn judge(row: &Row, seen: &Observation) -> Result<Option<Change>, Error> {
     let (stage, task, power) = words(&row.stage, row.task.as_deref(), &row.power)?;
     let intent = Intent::parse(&row.intent).ok_or_else(|| Error::corrupt("instance.intent", &row.intent))?;
     let current = seen.at.generation >= row.generation;
-    let same = Change { stage, task, power: seen.power, on_host: true, again: false, fault: None };
+    let same = Change {
+        stage,
+        task,
+        power: seen.power,
+        on_host: true,
+        again: false,
+        wish: false,
+        fault: row.fault.as_ref().map(|fault| fault.0.clone()),
+    };
     let lost = |why: &str| Fault::new(FaultKind::Engine, why);
-    Ok(Some(match seen.outcome {
-        Outcome::Taken => Change { power, ..same },
-        Outcome::Changed => same,
-        Outcome::Gone if intent == Intent::Gone => {
-            Change { stage: Stage::Tombstone, task: None, power: Power::None, on_host: false, ..same }
+    let engine = || seen.fault.clone().unwrap_or_else(|| lost("the engine failed"));
+    let vanished = || lost("the container is gone from its host");
+    let gone = |same: Change| Change {
+        stage: Stage::Tombstone,
+        task: None,
+        power: Power::None,
+        on_host: false,
+        fault: None,
+        ..same
+    };
+    Ok(Some(match (seen.outcome, stage) {
+        (Outcome::Taken, _) => Change { power, ..same },
+        (Outcome::Changed, _) => same,
+        (Outcome::Gone, _) if intent == Intent::Gone => gone(same),
+        // Only now that nothing of it is there may it be placed elsewhere.
+        (Outcome::Gone, Stage::Leaving) => {
+            let fault = same.fault.unwrap_or_else(vanished);
+            retry(row, fault)
         }
-        Outcome::Gone if stage == Stage::Building => retry(row, lost("the container is gone from its host")),
-        Outcome::Gone => Change {
-            stage: Stage::Error,
-            task: None,
-            power: Power::None,
-            fault: Some(lost("the container is gone from its host")),
-            ..same
-        },
-        Outcome::Failed if stage == Stage::Building && intent == Intent::Gone => {
-            Change { stage: Stage::Tombstone, task: None, power: Power::None, on_host: false, ..same }
+        (Outcome::Gone, Stage::Building) => retry(row, vanished()),
+        (Outcome::Gone, _) => {
+            Change { stage: Stage::Error, task: None, power: Power::None, fault: Some(vanished()), ..same }
         }
-        Outcome::Failed if stage == Stage::Building => {
-            retry(row, seen.fault.clone().unwrap_or_else(|| lost("the engine failed")))
+        // It was given up here already; that the host failed says nothing of what it has left there.
+        (_, Stage::Leaving) => same,
+        (Outcome::Failed, Stage::Building) if intent == Intent::Gone => same,
+        (Outcome::Failed, Stage::Building) => {
+            Change { stage: Stage::Leaving, wish: true, fault: Some(engine()), ..same }
         }
-        Outcome::Failed if current => Change {
-            stage: Stage::Error,
-            task: None,
-            fault: Some(seen.fault.clone().unwrap_or_else(|| lost("the engine failed"))),
-            ..same
-        },
-        Outcome::Failed => same,
-        Outcome::Done if !current => same,
+        (Outcome::Failed, _) if current => {
+            Change { stage: Stage::Error, task: None, fault: Some(engine()), ..same }
+        }
+        (Outcome::Failed, _) => same,
+        (Outcome::Done, _) if !current => same,
         // A wish for nothing is done only when it is observed gone.
-        Outcome::Done if intent == Intent::Gone => same,
-        Outcome::Done => Change { stage: Stage::Settled, task: None, ..same },
+        (Outcome::Done, _) if intent == Intent::Gone => same,
+        (Outcome::Done, _) => Change { stage: Stage::Settled, task: None, fault: None, ..same },
     }))
 }
 
@@ -212,6 +234,7 @@ fn retry(row: &Row, fault: Fault) -> Change {
         power: Power::None,
         on_host: false,
         again: true,
+        wish: false,
         fault: Some(fault),
     }
 }

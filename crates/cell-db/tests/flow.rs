@@ -5,8 +5,8 @@ use model::host::Host;
 use model::instance::{Action, Power, Stage};
 use model::sync::{Observation, Observed, Outcome};
 use model::{
-    At, CellId, ContainerSpec, Env, Fault, FaultKind, Flavor, HostId, Instance, InstanceId, RequestSpec,
-    Timestamp,
+    At, CellId, ContainerSpec, Env, Fault, FaultKind, Flavor, HostId, Instance, InstanceId, Intent,
+    RequestSpec, Timestamp,
 };
 use sql::testing::fresh;
 use sql::{Error, Settings, Work};
@@ -125,6 +125,14 @@ impl House {
             .expect("applies")
     }
 
+    /// The host is asked to remove what it failed to make, and does.
+    async fn leave(&self, host: HostId, id: InstanceId, seq: i64) -> reports::Applied {
+        assert_eq!(self.get(id).await.stage, Stage::Leaving);
+        let wanted = write!(self, |tx| pulls::wanted(tx, host, false, None, 10).await).expect("pulls");
+        assert_eq!((wanted.len(), wanted[0].intent), (1, Intent::Gone));
+        self.report(host, seen(id, wanted[0].at, seq, Outcome::Gone, Power::None)).await
+    }
+
     async fn get(&self, id: InstanceId) -> Instance {
         write!(self, |tx| instances::get(tx, CELL, id).await).expect("reads").expect("is there")
     }
@@ -215,6 +223,9 @@ async fn the_fencing_counter_refuses_zombies() {
         assert_eq!(house.get(id).await.stage, Stage::Unplaced, "older counter");
         house.want_gone(id, 2, 7).await;
         assert_eq!(house.get(id).await.stage, Stage::Tombstone);
+        // A tombstone of a later binding covers that one too.
+        house.want_gone(id, 3, 8).await;
+        assert_eq!((house.get(id).await.at.epoch, house.get(id).await.stage), (3, Stage::Tombstone));
     }
 }
 
@@ -259,7 +270,13 @@ async fn an_engines_failure_is_retried_and_then_refused() {
         let (id, at) = house.placed(one).await;
         let mut failed = seen(id, at, 1, Outcome::Failed, Power::None);
         failed.fault = Some(Fault::new(FaultKind::Engine, "no such image"));
-        assert!(house.report(one, failed.clone()).await.unplaced);
+        assert!(
+            !house.report(one, failed.clone()).await.unplaced,
+            "a failure is no evidence that nothing runs"
+        );
+        assert_eq!(house.hosts().await.iter().map(|h| h.used.slots).sum::<i64>(), 1);
+        let told = house.leave(one, id, 2).await;
+        assert!(told.unplaced, "{}", house.engine);
         let waiting = house.waiting().await.into_iter().find(|w| w.id == id).expect("waits again");
         assert_eq!(waiting.avoid, [one]);
         assert!(house.hosts().await.iter().all(|h| h.used == Resources::default()), "{}", house.engine);
@@ -267,6 +284,7 @@ async fn an_engines_failure_is_retried_and_then_refused() {
         failed.at = house.get(id).await.at;
         assert_eq!(failed.at.placement, 2);
         house.report(two, failed).await;
+        house.leave(two, id, 2).await;
         let row = house.get(id).await;
         assert_eq!(row.stage, Stage::Tombstone, "the cell says no");
         assert_eq!(row.fault.map(|f| f.0.message), Some("no such image".into()));

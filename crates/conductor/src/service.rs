@@ -85,6 +85,9 @@ async fn sync(conductor: &Conductor, call: Arc<SyncHost>) -> Result<Synced, Faul
         conductor.bus.ring(Bell::Up);
         conductor.changed.notify_one();
     }
+    if done.applied.wishes {
+        conductor.bus.ring(Bell::Host(call.host));
+    }
     if done.applied.unplaced {
         conductor.place.notify_one();
     }

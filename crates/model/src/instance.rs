@@ -55,6 +55,8 @@ pub enum Stage {
     Unplaced,
     /// A host was claimed; the container has not been observed yet.
     Building,
+    /// The host could not make the container; whatever is left of it there is being removed.
+    Leaving,
     /// The container was observed as intended (running or stopped).
     Settled,
     /// It could not be built, or its container failed for good.
@@ -69,6 +71,7 @@ impl Stage {
         match self {
             Self::Unplaced => "unplaced",
             Self::Building => "building",
+            Self::Leaving => "leaving",
             Self::Settled => "settled",
             Self::Error => "error",
             Self::Tombstone => "tombstone",
@@ -77,7 +80,7 @@ impl Stage {
 
     /// Reads the word stored.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Unplaced, Self::Building, Self::Settled, Self::Error, Self::Tombstone]
+        [Self::Unplaced, Self::Building, Self::Leaving, Self::Settled, Self::Error, Self::Tombstone]
             .into_iter()
             .find(|stage| stage.as_str() == word)
     }
@@ -220,7 +223,7 @@ impl Instance {
         match (self.stage, self.power) {
             (Stage::Tombstone, _) => "deleted",
             (Stage::Error, _) => "error",
-            (Stage::Unplaced | Stage::Building, _) => "building",
+            (Stage::Unplaced | Stage::Building | Stage::Leaving, _) => "building",
             (Stage::Settled, Power::Paused) => "paused",
             (Stage::Settled, Power::Running) => "active",
             (Stage::Settled, Power::Stopped | Power::None) => "stopped",
@@ -238,7 +241,7 @@ pub fn status(stage: Stage, power: Power, task: Option<Task>) -> &'static str {
     match (stage, power, task) {
         (Stage::Tombstone, ..) => "DELETED",
         (Stage::Error, ..) => "ERROR",
-        (Stage::Unplaced | Stage::Building, ..) => "BUILD",
+        (Stage::Unplaced | Stage::Building | Stage::Leaving, ..) => "BUILD",
         (_, _, Some(Task::Rebooting)) => "REBOOT",
         (_, _, Some(Task::RebootingHard)) => "HARD_REBOOT",
         (_, Power::Running, _) => "ACTIVE",
@@ -287,7 +290,7 @@ impl Action {
         let vm_state = match (stage, power) {
             (Stage::Tombstone, _) => "deleted",
             (Stage::Error, _) => "error",
-            (Stage::Unplaced | Stage::Building, _) => "building",
+            (Stage::Unplaced | Stage::Building | Stage::Leaving, _) => "building",
             (Stage::Settled, Power::Running) => "active",
             (Stage::Settled, Power::Paused) => "paused",
             (Stage::Settled, _) => "stopped",

@@ -1,9 +1,11 @@
 //! The command line.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
-use crate::exit::{Code, Failure};
-use crate::{client, dev, role};
+use crate::exit::Failure;
+use crate::{admin, client, dev, manage, role};
 
 /// One API over many container cells.
 #[derive(Debug, Parser)]
@@ -51,9 +53,15 @@ enum Command {
     /// Databases
     #[command(subcommand)]
     Db(role::db::Db),
-    /// Cell mappings
+    /// Cells, for administrators
     #[command(subcommand)]
-    Cell(role::cell::CellCommand),
+    Cell(admin::cell::CellCommand),
+    /// Hosts, for administrators
+    #[command(subcommand)]
+    Host(admin::host::HostCommand),
+    /// Nova's administrative commands; the same as skep-manage
+    #[command(arg_required_else_help = true)]
+    Manage(manage::Manage),
     /// Who may do what
     #[command(subcommand)]
     Policy(role::policy::PolicyCommand),
@@ -63,8 +71,8 @@ enum Command {
 
 impl Cli {
     /// Runs the command.
-    pub fn run(self) -> Result<Code, Failure> {
-        match self.command {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let done = match self.command {
             Command::Run(it) => client::block_on(it.run()),
             Command::Ps(it) => client::block_on(it.run()),
             Command::Show(it) => client::block_on(it.run()),
@@ -82,9 +90,13 @@ impl Cli {
             Command::Agent(args) => role::play(args, "agent", role::agent::start),
             Command::Db(it) => client::block_on(it.run()),
             Command::Cell(it) => client::block_on(it.run()),
+            Command::Host(it) => client::block_on(it.run()),
+            // Its exit codes are Nova's.
+            Command::Manage(it) => return Ok(it.run()),
             Command::Policy(it) => it.run(),
             Command::Dev(it) => it.run(),
-        }
+        };
+        done.map(ExitCode::from)
     }
 }
 

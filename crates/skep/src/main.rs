@@ -1,5 +1,6 @@
 //! `skep`: one binary for every role, for the administrator and for the user.
 
+mod admin;
 mod cli;
 mod client;
 mod config;
@@ -7,6 +8,7 @@ mod dev;
 mod exit;
 mod health;
 mod log;
+mod manage;
 mod role;
 
 use std::process::ExitCode;
@@ -14,8 +16,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if manage::is_called() {
+        return manage::main();
+    }
     match cli::Cli::parse().run() {
-        Ok(done) => done.into(),
+        Ok(done) => done,
         Err(failure) => {
             exit::complain(&failure.message);
             failure.code.into()

@@ -8,12 +8,12 @@ use api_db::mappings::{self, Bind, Mapping};
 use api_db::state::{self, BUILD, Build, DELETE, Refusal};
 use api_db::{Tx, cells};
 use model::failpoint::LEASE;
-use model::{CellId, Env, Fault, FaultKind, InstanceId, TaskId, Timestamp, WorkerId};
+use model::{CellId, Env, Fault, FaultKind, InstanceId, Timestamp, WorkerId};
 use rpc::Ringing;
 use scheduler::cells::{Candidate, Refused};
 use serde_json::Value;
 use sql::{Error, Work, args};
-use tasks::{Leased, store};
+use tasks::{Lease, Leased, store};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Job, Step, Superconductor, summaries, work};
@@ -117,12 +117,12 @@ async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
     let (mut jobs, mut picks): (Vec<Job>, Vec<Pick>) = (Vec::new(), Vec::new());
     for task in leased {
         let Some(mapping) = by_id.remove(&InstanceId(task.subject)) else {
-            store::park(tx, terms.worker, task.id, "the instance has no mapping").await?;
+            store::park(tx, task.lease, "the instance has no mapping").await?;
             continue;
         };
         let step = match task.kind.as_str() {
             DELETE => Step::Gone,
-            _ => match state::from_json(task.id, task.state.clone()) {
+            _ => match state::from_json(task.lease.task, task.state.clone()) {
                 Ok(Build::Pick { refused }) => {
                     picks.push(Pick { task, mapping, refused });
                     continue;
@@ -132,7 +132,7 @@ async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
                 Err(error) => {
                     // A state that this release cannot read is an operator's matter, not everybody's.
                     tracing::error!(%error, "task is set aside");
-                    store::park(tx, terms.worker, task.id, &error.to_string()).await?;
+                    store::park(tx, task.lease, &error.to_string()).await?;
                     continue;
                 }
             },
@@ -156,7 +156,7 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
         return Ok(Vec::new());
     }
     let mut snapshot = summaries::snapshot(&terms.candidates, &cells::unsettled(tx).await?);
-    let mut wait: Vec<(TaskId, Timestamp, String)> = Vec::new();
+    let mut wait: Vec<(Lease, Timestamp, String)> = Vec::new();
     let mut chosen: BTreeMap<CellId, Vec<(Pick, Step)>> = BTreeMap::new();
     for pick in picks {
         let verdict = match (give_up(&pick, terms.now), &pick.mapping.spec) {
@@ -181,8 +181,8 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
             Err(Err(why)) => {
                 let steps = terms.later.len() as i64 - 1;
                 let later =
-                    terms.later[pick.task.attempt.clamp(0, steps) as usize].min(Duration::from_secs(1));
-                wait.push((pick.task.id, terms.now.plus(later), why));
+                    terms.later[pick.task.lease.attempt.clamp(0, steps) as usize].min(Duration::from_secs(1));
+                wait.push((pick.task.lease, terms.now.plus(later), why));
             }
         }
     }
@@ -194,22 +194,21 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
                 let half = picks.len() / 2;
                 for (pick, _) in picks.drain(half..) {
                     let again = terms.now.plus(terms.later[0]);
-                    wait.push((pick.task.id, again, "the cell is at its cap of unsettled bindings".into()));
+                    wait.push((
+                        pick.task.lease,
+                        again,
+                        "the cell is at its cap of unsettled bindings".into(),
+                    ));
                 }
             }
         }
-        jobs.extend(bind_to(tx, terms.worker, cell, picks).await?);
+        jobs.extend(bind_to(tx, cell, picks).await?);
     }
-    store::release(tx, terms.worker, wait).await?;
+    store::release(tx, wait).await?;
     Ok(jobs)
 }
 
-async fn bind_to(
-    tx: &mut Tx,
-    worker: WorkerId,
-    cell: CellId,
-    picks: Vec<(Pick, Step)>,
-) -> Result<Vec<Job>, Error> {
+async fn bind_to(tx: &mut Tx, cell: CellId, picks: Vec<(Pick, Step)>) -> Result<Vec<Job>, Error> {
     let bind = |pick: &Pick| Bind {
         id: pick.mapping.id,
         cell,
@@ -222,7 +221,7 @@ async fn bind_to(
     if lost > 0 && cell != CellId::ZERO {
         cells::settle(tx, cell, lost as i64).await?;
     }
-    let (mut states, mut jobs): (Vec<(TaskId, Value)>, Vec<Job>) = (Vec::new(), Vec::new());
+    let (mut states, mut jobs): (Vec<(Lease, Value)>, Vec<Job>) = (Vec::new(), Vec::new());
     for (pick, step) in picks {
         let Pick { task, mut mapping, refused } = pick;
         if !bound.contains(&mapping.id) {
@@ -234,10 +233,10 @@ async fn bind_to(
             Step::Bury(fault) => Build::Bury { fault: fault.clone() },
             _ => Build::Bound { cell, refused },
         };
-        states.push((task.id, state::to_json(&state)?));
+        states.push((task.lease, state::to_json(&state)?));
         jobs.push(Job { task, mapping, step });
     }
-    tasks::store::advance(tx, worker, states).await?;
+    store::advance(tx, states).await?;
     Ok(jobs)
 }
 

@@ -12,6 +12,7 @@
 //! wait for which cell) is only a shortcut: its death frees its tasks, and whoever leases them repeats
 //! the last step, which is idempotent under the new counter.
 
+mod enrol;
 mod feed;
 mod lease;
 mod settle;
@@ -180,7 +181,9 @@ impl Superconductor {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let here = waiting.entry(cell).or_default();
         for job in jobs {
-            if here.insert(job.mapping.id, job).is_some() {
+            // A step that took long may come late: what was leased after it stays.
+            let newer = |held: &Job| held.mapping.saga_token > job.mapping.saga_token;
+            if here.get(&job.mapping.id).is_some_and(newer) || here.insert(job.mapping.id, job).is_some() {
                 self.held.fetch_sub(1, Ordering::SeqCst);
             }
         }
@@ -204,16 +207,18 @@ impl Superconductor {
 /// Beats, takes over from the dead, and becomes a new incarnation when it was itself declared dead.
 async fn beat(shared: Arc<Superconductor>, mut worker: Worker, shutdown: CancellationToken) {
     let period = tasks::worker::BEAT.min(shared.settings.lease / 5);
+    let mut renew = false;
     loop {
-        let anew = tokio::select! {
+        tokio::select! {
             () = shutdown.cancelled() => break,
-            () = shared.renew.notified() => {
-                // What it holds is freed for others at once; what it still does is fenced.
-                worker.retire(&shared.db).await.is_ok()
-            }
-            () = tokio::time::sleep(period) => false,
-        };
-        let alive = match anew {
+            () = shared.renew.notified() => renew = true,
+            () = tokio::time::sleep(period) => {}
+        }
+        // What it holds is freed for others at once; what it still does is fenced. It stays to be done until
+        // it is: the database may be away just now.
+        let retired = renew && worker.retire(&shared.db).await.is_ok();
+        renew = renew && !retired;
+        let alive = match retired {
             true => Ok(false),
             false => shared.env.step(BEAT, || async { Ok::<_, Fault>(()) }).await.map(|()| true),
         };
@@ -241,5 +246,20 @@ async fn beat(shared: Arc<Superconductor>, mut worker: Worker, shutdown: Cancell
     }
     if let Err(error) = worker.retire(&shared.db).await {
         tracing::warn!(%error, "tasks could not be given back; they are taken when the lease has run out");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_panics_ends_it() {
+        let mut loops = JoinSet::new();
+        loops.spawn(std::future::pending());
+        loops.spawn(async { panic!("a defect, for the test") });
+        let mut running = Running { loops };
+        let why = tokio::time::timeout(Duration::from_secs(10), running.ended()).await.expect("is noticed");
+        assert!(why.contains("panicked"), "{why}");
     }
 }

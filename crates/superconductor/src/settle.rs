@@ -3,7 +3,7 @@
 //! A user sees an instance's state in its cell's row; what is settled here is bookkeeping, so it is
 //! batched and need not hurry.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use api_db::{Tx, cells};
 use cell_db::instances::{self, Standing};
 use model::failpoint::{CLOSE, FINISH, RETARGET};
 use model::instance::Stage;
-use model::{CellId, Fault, FaultKind, InstanceId, TaskId};
+use model::{CellId, Fault, FaultKind, InstanceId};
 use router::CellHandle;
 use rpc::Bell;
 use sql::{Error, Work};
-use tasks::store;
+use tasks::{Lease, store};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Job, Step, Superconductor, feed, work};
+use crate::{Job, Step, Superconductor, enrol, feed, work};
 
 /// Shortest time between two looks at one cell.
 const PAUSE: Duration = Duration::from_millis(40);
@@ -57,7 +57,7 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
     let Ok(handle) = shared.router.cell(cell) else { return };
     let mut bell = handle.bus.as_ref().map(|bus| bus.listen(Bell::Up, shared.worker()));
     let wake = shared.notify(cell);
-    let mut fed = Duration::ZERO;
+    let (mut fed, mut enrolled, mut known) = (Duration::ZERO, Duration::ZERO, enrol::Known::new());
     while !token.is_cancelled() {
         if let Ok(handle) = shared.router.cell(cell) {
             if let Err(error) = settle(&shared, &handle).await {
@@ -70,6 +70,10 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
                     shared.summaries.read(&shared.env, &handle).await;
                 }
                 feed::feed(&shared, &handle).await;
+            }
+            if !handle.cell.is_cell0() && now.saturating_sub(enrolled) >= enrol::PERIOD {
+                enrolled = now;
+                enrol::enrol(&shared, &handle, &mut known).await;
             }
         }
         let rung = async {
@@ -147,7 +151,7 @@ fn leave(shared: &Superconductor, cell: CellId, jobs: &[Job]) {
     if let Some(here) = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&cell) {
         for job in jobs {
             // A newer task on the same instance may wait here by now.
-            if here.get(&job.mapping.id).is_some_and(|held| held.task.id == job.task.id) {
+            if here.get(&job.mapping.id).is_some_and(|held| held.task.lease == job.task.lease) {
                 here.remove(&job.mapping.id);
                 left += 1;
             }
@@ -158,14 +162,13 @@ fn leave(shared: &Superconductor, cell: CellId, jobs: &[Job]) {
 
 /// The builds have their outcome: their tasks end, and they count as settled.
 async fn finish(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<(), Error> {
-    let worker = shared.worker();
-    let tasks: Arc<Vec<TaskId>> = Arc::new(jobs.iter().map(|job| job.task.id).collect());
+    let leases: Arc<Vec<Lease>> = Arc::new(jobs.iter().map(|job| job.task.lease).collect());
     shared
         .db
         .write(move |tx| -> Work<'_, ()> {
-            let tasks = tasks.clone();
+            let leases = leases.clone();
             Box::pin(async move {
-                let finished = store::finish(tx, worker, &tasks).await?;
+                let finished = store::finish(tx, &leases).await?;
                 count_settled(tx, cell, finished.len()).await
             })
         })
@@ -174,22 +177,24 @@ async fn finish(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<(
 
 /// The cell cannot take them: they go back to be bound elsewhere.
 async fn retarget(shared: &Superconductor, cell: CellId, refused: &[(Job, Fault)]) -> Result<(), Error> {
-    let (worker, now) = (shared.worker(), shared.env.now());
+    let now = shared.env.now();
     let mut states = Vec::new();
     for (job, fault) in refused {
         let Step::Insert { refused: before } = &job.step else { continue };
         let mut before = before.clone();
         before.push(Refusal { cell, fault: fault.clone() });
-        states.push((job.task.id, state::to_json(&Build::Pick { refused: before })?));
+        states.push((job.task.lease, state::to_json(&Build::Pick { refused: before })?));
     }
     shared
         .db
         .write(move |tx| -> Work<'_, ()> {
             let states = states.clone();
             Box::pin(async move {
-                let ours: HashSet<TaskId> = store::advance(tx, worker, states).await?.into_iter().collect();
-                let free = ours.iter().map(|task| (*task, now, "refused by a cell".to_owned())).collect();
-                store::release(tx, worker, free).await?;
+                let leases: Vec<Lease> = states.iter().map(|(lease, _)| *lease).collect();
+                let ours = store::advance(tx, states).await?;
+                let free = leases.into_iter().filter(|lease| ours.contains(&lease.task));
+                let free = free.map(|lease| (lease, now, "refused by a cell".to_owned())).collect();
+                store::release(tx, free).await?;
                 count_settled(tx, cell, ours.len()).await
             })
         })

@@ -8,10 +8,10 @@ use api_db::mappings;
 use cell_db::instances::{self, New};
 use futures::FutureExt;
 use model::failpoint::{BURY, CLOSE, GONE, INSERT};
-use model::{CellId, Fault, HostId, InstanceId, Timestamp};
+use model::{CellId, Fault, HostId, InstanceId};
 use rpc::Bell;
-use sql::Work;
-use tasks::store;
+use sql::{Error, Work};
+use tasks::{Lease, store};
 
 use crate::{Job, Step, Superconductor};
 
@@ -113,12 +113,12 @@ async fn bury(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<boo
             Box::pin(async move { instances::bury(tx, &rows, now).await })
         })
         .await?;
-    let (worker, tasks): (_, Vec<_>) = (shared.worker(), jobs.iter().map(|job| job.task.id).collect());
+    let leases: Vec<Lease> = jobs.iter().map(|job| job.task.lease).collect();
     shared
         .db
         .write(move |tx| -> Work<'_, ()> {
-            let tasks = tasks.clone();
-            Box::pin(async move { store::finish(tx, worker, &tasks).await.map(drop) })
+            let leases = leases.clone();
+            Box::pin(async move { store::finish(tx, &leases).await.map(drop) })
         })
         .await?;
     metrics::counter!("skep_buried_total").increment(jobs.len() as u64);
@@ -127,17 +127,24 @@ async fn bury(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<boo
 
 /// Closes the mappings of instances that are gone, and finishes.
 pub(crate) async fn close(shared: &Superconductor, jobs: &[Job]) -> Result<bool, Fault> {
-    let (worker, now): (_, Timestamp) = (shared.worker(), shared.env.now());
-    let gone: Arc<Vec<(InstanceId, i64)>> =
-        Arc::new(jobs.iter().map(|job| (job.mapping.id, job.mapping.saga_token)).collect());
-    let tasks: Arc<Vec<_>> = Arc::new(jobs.iter().map(|job| job.task.id).collect());
+    let now = shared.env.now();
+    let done: Arc<Vec<(Lease, InstanceId, i64)>> =
+        Arc::new(jobs.iter().map(|job| (job.task.lease, job.mapping.id, job.mapping.saga_token)).collect());
     shared
         .db
         .write(move |tx| -> Work<'_, ()> {
-            let (gone, tasks) = (gone.clone(), tasks.clone());
+            let done = done.clone();
             Box::pin(async move {
-                mappings::close(tx, &gone, now).await?;
-                store::finish(tx, worker, &tasks).await.map(drop)
+                // Only what is still held ends, and it ends together with its mapping or not at all.
+                let leases: Vec<Lease> = done.iter().map(|(lease, ..)| *lease).collect();
+                let held = store::finish(tx, &leases).await?;
+                let gone: Vec<(InstanceId, i64)> = done
+                    .iter()
+                    .filter(|(lease, ..)| held.contains(&lease.task))
+                    .map(|(_, id, token)| (*id, *token))
+                    .collect();
+                let closed = mappings::close(tx, &gone, now).await?;
+                if closed.len() == gone.len() { Ok(()) } else { Err(Error::Stale) }
             })
         })
         .await?;
@@ -149,12 +156,13 @@ pub(crate) async fn close(shared: &Superconductor, jobs: &[Job]) -> Result<bool,
 pub(crate) async fn give_back(shared: &Superconductor, cell: CellId, jobs: Vec<Job>, fault: &Fault) {
     let name = shared.router.cell(cell).map(|handle| handle.cell.name.clone()).unwrap_or_default();
     tracing::warn!(cell.name = name, tasks = jobs.len(), cause = %fault, "a step failed; it will be tried again");
-    let (worker, count, now) = (shared.worker(), jobs.len(), shared.env.now());
+    let (count, now) = (jobs.len(), shared.env.now());
     let later = jobs
         .iter()
         .map(|job| {
-            let wait = store::backoff(&shared.env, job.task.attempt).min(std::time::Duration::from_secs(5));
-            (job.task.id, now.plus(wait), fault.message.clone())
+            let wait =
+                store::backoff(&shared.env, job.task.lease.attempt).min(std::time::Duration::from_secs(5));
+            (job.task.lease, now.plus(wait), fault.message.clone())
         })
         .collect::<Vec<_>>();
     // They stay ours by name until this is written, so it is tried until it is; if we die, the lease ends.
@@ -164,7 +172,7 @@ pub(crate) async fn give_back(shared: &Superconductor, cell: CellId, jobs: Vec<J
             .db
             .write(move |tx| -> Work<'_, ()> {
                 let later = later.clone();
-                Box::pin(async move { store::release(tx, worker, later).await })
+                Box::pin(async move { store::release(tx, later).await })
             })
             .await;
         match given {

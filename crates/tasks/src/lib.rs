@@ -15,7 +15,7 @@
 pub mod store;
 pub mod worker;
 
-pub use store::{Leased, NewTask};
+pub use store::{Lease, Leased, NewTask};
 pub use worker::{LEASE, Worker};
 
 /// The tables, part of the first migration of every database that holds tasks.

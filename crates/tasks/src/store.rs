@@ -34,19 +34,28 @@ pub struct NewTask {
     pub created: Timestamp,
 }
 
+/// What proves that a task is held: leased again, even by the same worker, it is another lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The task.
+    pub task: TaskId,
+    /// The worker's incarnation that leased it.
+    pub owner: WorkerId,
+    /// How often it has been leased, this time included.
+    pub attempt: i64,
+}
+
 /// A task that this worker holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leased {
-    /// Its id.
-    pub id: TaskId,
+    /// The proof.
+    pub lease: Lease,
     /// Kind and version.
     pub kind: String,
     /// The instance that it works on.
     pub subject: Uuid,
     /// The state that it has reached.
     pub state: Value,
-    /// How often it was leased.
-    pub attempt: i64,
     /// When it must have ended.
     pub deadline: Timestamp,
     /// When it was enqueued.
@@ -67,14 +76,14 @@ struct Row {
     request_id: String,
 }
 
-impl From<Row> for Leased {
-    fn from(row: Row) -> Self {
-        Self {
-            id: TaskId(row.id),
+impl Row {
+    fn leased(self, owner: WorkerId) -> Leased {
+        let row = self;
+        Leased {
+            lease: Lease { task: TaskId(row.id), owner, attempt: row.attempt },
             kind: row.kind,
             subject: row.subject,
             state: row.state.0,
-            attempt: row.attempt,
             deadline: Timestamp(row.deadline),
             created: Timestamp(row.created_at),
             request_id: row.request_id,
@@ -151,58 +160,47 @@ pub async fn lease<D>(
                 now.plus(LONGEST_BACKOFF),
                 left
             ];
-            out.extend(tx.all::<Row>(SQL, args).await?.into_iter().map(Leased::from));
+            out.extend(tx.all::<Row>(SQL, args).await?.into_iter().map(|row| row.leased(worker)));
         }
     }
     Ok(out)
 }
 
-/// Records the states that tasks of this worker have reached; those no longer its own are left out of
-/// the answer.
-pub async fn advance<D>(
-    tx: &mut Tx<D>,
-    worker: WorkerId,
-    states: Vec<(TaskId, Value)>,
-) -> Result<Vec<TaskId>, Error> {
+/// Records the states that tasks have reached; those no longer held are left out of the answer.
+pub async fn advance<D>(tx: &mut Tx<D>, states: Vec<(Lease, Value)>) -> Result<Vec<TaskId>, Error> {
     const SQL: Rows = Rows {
-        head: "UPDATE task SET state = v.column3 FROM (VALUES",
-        tail: ") AS v WHERE task.id = v.column1 AND task.owner = v.column2 RETURNING task.id",
+        head: "UPDATE task SET state = v.column4 FROM (VALUES",
+        tail: ") AS v WHERE task.id = v.column1 AND task.owner = v.column2 AND task.attempt = v.column3
+            RETURNING task.id",
     };
-    let rows = states.into_iter().map(|(id, state)| args![id, worker, state]).collect();
-    ids(tx, SQL, rows).await
+    let rows = states.into_iter().map(|(held, state)| args![held.task, held.owner, held.attempt, state]);
+    ids(tx, SQL, rows.collect()).await
 }
 
-/// Removes finished tasks of this worker; those no longer its own are left out of the answer.
-pub async fn finish<D>(tx: &mut Tx<D>, worker: WorkerId, tasks: &[TaskId]) -> Result<Vec<TaskId>, Error> {
-    const SQL: Rows = Rows { head: "DELETE FROM task WHERE (id, owner) IN (VALUES", tail: ") RETURNING id" };
-    ids(tx, SQL, tasks.iter().map(|id| args![*id, worker]).collect()).await
+/// Removes finished tasks; those no longer held are left out of the answer.
+pub async fn finish<D>(tx: &mut Tx<D>, leases: &[Lease]) -> Result<Vec<TaskId>, Error> {
+    const SQL: Rows =
+        Rows { head: "DELETE FROM task WHERE (id, owner, attempt) IN (VALUES", tail: ") RETURNING id" };
+    ids(tx, SQL, leases.iter().map(|held| args![held.task, held.owner, held.attempt]).collect()).await
 }
 
-/// Gives tasks back, to be leased again not before `run_at`, noting why.
-pub async fn release<D>(
-    tx: &mut Tx<D>,
-    worker: WorkerId,
-    tasks: Vec<(TaskId, Timestamp, String)>,
-) -> Result<(), Error> {
+/// Gives tasks back, to be leased again not before the given time, noting why.
+pub async fn release<D>(tx: &mut Tx<D>, tasks: Vec<(Lease, Timestamp, String)>) -> Result<(), Error> {
     const SQL: Rows = Rows {
-        head: "UPDATE task SET owner = NULL, run_at = v.column3, last_fault = v.column4 FROM (VALUES",
-        tail: ") AS v WHERE task.id = v.column1 AND task.owner = v.column2",
+        head: "UPDATE task SET owner = NULL, run_at = v.column4, last_fault = v.column5 FROM (VALUES",
+        tail: ") AS v WHERE task.id = v.column1 AND task.owner = v.column2 AND task.attempt = v.column3",
     };
-    let rows = tasks.into_iter().map(|(id, run_at, why)| args![id, worker, run_at, why]).collect();
-    tx.exec_rows(SQL, rows).await.map(drop)
+    let row = |(held, run_at, why): (Lease, Timestamp, String)| {
+        args![held.task, held.owner, held.attempt, run_at, why]
+    };
+    tx.exec_rows(SQL, tasks.into_iter().map(row).collect()).await.map(drop)
 }
 
 /// Sets a task aside for an operator: it is never leased again by itself.
-pub async fn park<D>(tx: &mut Tx<D>, worker: WorkerId, task: TaskId, why: &str) -> Result<(), Error> {
-    const SQL: &str =
-        "UPDATE task SET owner = NULL, parked = true, last_fault = $3 WHERE id = $1 AND owner = $2";
-    tx.exec(SQL, args![task, worker, why]).await.map(drop)
-}
-
-/// Which of `tasks` this worker still holds.
-pub async fn held<D>(tx: &mut Tx<D>, worker: WorkerId, tasks: &[TaskId]) -> Result<Vec<TaskId>, Error> {
-    const SQL: Rows = Rows { head: "SELECT id FROM task WHERE (id, owner) IN (VALUES", tail: ")" };
-    ids(tx, SQL, tasks.iter().map(|id| args![*id, worker]).collect()).await
+pub async fn park<D>(tx: &mut Tx<D>, held: Lease, why: &str) -> Result<(), Error> {
+    const SQL: &str = "UPDATE task SET owner = NULL, parked = true, last_fault = $4
+        WHERE id = $1 AND owner = $2 AND attempt = $3";
+    tx.exec(SQL, args![held.task, held.owner, held.attempt, why]).await.map(drop)
 }
 
 async fn ids<D>(tx: &mut Tx<D>, sql: Rows, rows: Vec<Args>) -> Result<Vec<TaskId>, Error> {

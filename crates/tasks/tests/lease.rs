@@ -71,7 +71,7 @@ async fn lease(db: &Db<Probe>, env: &Env, worker: WorkerId, limit: i64) -> Vec<T
     .await
     .expect("leases")
     .into_iter()
-    .map(|leased| leased.id)
+    .map(|leased| leased.lease.task)
     .collect()
 }
 
@@ -145,17 +145,21 @@ async fn a_still_beat_frees_the_tasks_and_fences_the_worker() {
             })
             .await;
         assert!(matches!(late, Err(sql::Error::Stale)), "nothing is leased under a name that nobody watches");
-        let zombie = dead.id;
+        let zombie = store::Lease { task, owner: dead.id, attempt: 1 };
+        let repeated = store::Lease { owner: heir.id, ..zombie };
         let advanced = db
             .write(move |tx| -> Work<'_, Vec<TaskId>> {
                 Box::pin(async move {
-                    let mut done = store::advance(tx, zombie, vec![(task, json!({"at": "wrong"}))]).await?;
-                    done.extend(store::finish(tx, zombie, &[task]).await?);
+                    let mut done = Vec::new();
+                    for stale in [zombie, repeated] {
+                        done.extend(store::advance(tx, vec![(stale, json!({"at": "wrong"}))]).await?);
+                        done.extend(store::finish(tx, &[stale]).await?);
+                    }
                     Ok(done)
                 })
             })
             .await
             .expect("runs");
-        assert!(advanced.is_empty(), "{}: a zombie's writes are refused", fresh.engine);
+        assert!(advanced.is_empty(), "{}: a zombie's writes are refused, and an older lease's", fresh.engine);
     }
 }

@@ -82,7 +82,7 @@ impl Bench<'_> {
         let mut details = Vec::new();
         for &clients in &self.options.clients {
             for burst in [false, true] {
-                let usual = if clients == 1 { self.options.count / 6 } else { self.options.count };
+                let usual = if clients == 1 { self.options.count / 10 } else { self.options.count };
                 let count = usual.min(room * 9 / 10).max(1);
                 // One unmeasured run fills caches and opens connections.
                 self.once(clients, count.min(50), burst).await?;

@@ -15,8 +15,8 @@ use crate::http::{Connection, Target};
 
 /// The longest that one instance may take to be ACTIVE, or to be gone.
 const OUTCOME: Duration = Duration::from_secs(120);
-/// How often a crowd of instances is looked at, as the outside load generator does.
-const POLL: Duration = Duration::from_millis(250);
+/// How often a crowd of instances is looked at.
+const POLL: Duration = Duration::from_millis(100);
 
 /// What a run of boots found.
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ pub async fn one_after_another(target: &Target, clients: usize, count: usize) ->
     Ok(Boots::new(env.monotonic() - start, &times, ids))
 }
 
-/// Clients send requests back to back, and one looks every quarter of a second which instances are
+/// Clients send requests back to back, and one looks every tenth of a second which instances are
 /// ACTIVE: throughput.
 pub async fn all_at_once(target: &Target, clients: usize, count: usize) -> anyhow::Result<Boots> {
     let env = Env::system();
@@ -232,7 +232,7 @@ pub async fn clear(target: &Target, clients: usize, ids: Vec<String>) -> anyhow:
         if env.monotonic() - start > OUTCOME {
             bail!("{here} of {count} are not gone after {OUTCOME:?}");
         }
-        tokio::time::sleep(POLL / 2).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -23,7 +23,7 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
   --quick          two short runs, to see that it works
   --clients A,B,C  clients of `boot` [1,8,32]
   --on WHERE       `boot` on `processes`, on `dev`, or on `both` [both]
-  --count N        boots of a run with many clients [600]
+  --count N        boots of a run with many clients [1000]
   --debug          measure a debug build all the same";
 
 /// What is measured, and how often.
@@ -53,7 +53,7 @@ impl Options {
             quick: false,
             clients: vec![1, 8, 32],
             on: "both".into(),
-            count: 600,
+            count: 1_000,
             debug: false,
         };
         let mut rest = arguments.iter();

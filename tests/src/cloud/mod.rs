@@ -324,6 +324,17 @@ impl Cloud {
         .await;
     }
 
+    /// Which hosts the API level has mapped to which cells, by host.
+    pub async fn mapped_hosts(&self) -> Vec<(HostId, CellId)> {
+        let api: api_db::Db = sql::Db::open(&settings(&self.api_url)).expect("opens");
+        let read = api.read(|tx| -> Work<'_, Vec<api_db::hosts::Mapping>> {
+            Box::pin(async move { api_db::hosts::all(tx).await })
+        });
+        let mut mapped: Vec<_> = read.await.expect("reads").into_iter().map(|m| (m.host, m.cell)).collect();
+        mapped.sort();
+        mapped
+    }
+
     /// Containers of every host, as the engines have them.
     pub fn engines(&self) -> Engines {
         let hosts = self.cells.iter().flat_map(|cell| &cell.hosts);

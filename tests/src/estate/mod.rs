@@ -145,7 +145,6 @@ impl Estate {
         let role = self.role(name);
         let mut command = Command::new(skep());
         command.arg(role.verb).arg("--config").arg(path.join(&role.config)).env_clear();
-        command.env("PGOPTIONS", "-c idle_in_transaction_session_timeout=10s"); // TRIAL
         for (variable, value) in &role.variables {
             command.env(variable, value);
         }

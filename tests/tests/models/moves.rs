@@ -305,7 +305,7 @@ impl Cloud {
     fn tidy(&mut self, mutant: Mutant) {
         for index in 0..JOBS {
             let Some(job) = self.jobs[index] else { continue };
-            if false && !self.holds(&job) && self.is_hopeless(&job) {
+            if mutant == Mutant::None && !self.holds(&job) && self.is_hopeless(&job) {
                 self.jobs[index] = None;
             }
         }

@@ -1,8 +1,8 @@
 //! The rules that carry the safety, each with a switch that leaves it out. A model without its rule must
 //! fail: that is the test of the checker.
 
-/// A rule left out. Those marked *today* are what the code did when the models were written; the models
-/// without a mutant are the code with these mended.
+/// A rule left out. The one marked *today* is what the code still does; the models without a mutant are
+/// the code with it mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     /// None: the rules as they should be.
@@ -17,10 +17,10 @@ pub enum Mutant {
     MappingIgnoresToken,
     /// A delete replaces a task without raising `saga_token`, and the flip does not look at the state.
     SupersedeKeepsToken,
-    /// *Today.* `tasks::store::{advance, finish}` know a lease by its owner only, so that what an
+    /// `tasks::store::{advance, finish}` know a lease by its owner only, so that what an
     /// earlier lease of the same worker left behind writes under the newer one.
     LeaseIsOwner,
-    /// *Today.* `Superconductor::wait` lets a job of an earlier lease take the place of a newer one.
+    /// `Superconductor::wait` lets a job of an earlier lease take the place of a newer one.
     WaitReplaces,
 
     // Tombstones.
@@ -28,7 +28,7 @@ pub enum Mutant {
     TombstoneDeleted,
     /// Tombstones are rows of a second table: checked, and then the row is inserted.
     SecondTable,
-    /// *Today.* `instances::want_gone` leaves an older tombstone as it is, so that the epoch that is to
+    /// `instances::want_gone` leaves an older tombstone as it is, so that the epoch that is to
     /// go is not covered.
     TombstoneNotRaised,
     /// A delete that replaces a move wants only the mapped cell's row gone.
@@ -41,7 +41,7 @@ pub enum Mutant {
     DeleteUnseen,
     /// A move goes on without having observed that the source stopped.
     FlipUnseen,
-    /// *Today.* An engine's failure frees the placement, although the copy may be there, and although an
+    /// An engine's failure frees the placement, although the copy may be there, and although an
     /// agent that dies may have forgotten that it gave up.
     FailureIsEvidence,
     /// *Today.* An agent that was told that its copy is superseded says that it is gone before it is.
@@ -68,7 +68,7 @@ pub enum Mutant {
     GhostsKeep,
     /// What was leased in a transaction of unknown outcome is held by nobody in memory, and stays so.
     UnknownLeaseKept,
-    /// *Today.* A worker that does not know what it holds tries once to give up its name, and forgets it
+    /// A worker that does not know what it holds tries once to give up its name, and forgets it
     /// if the database is still away then.
     RenewOnce,
 }

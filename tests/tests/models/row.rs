@@ -264,7 +264,7 @@ impl Cell {
             (Some(row), _) => match row.stage {
                 Stage::Tombstone => Standing::Tombstone,
                 Stage::Settled | Stage::Error => Standing::Settled,
-                Stage::Unplaced | Stage::Building => Standing::Open,
+                Stage::Unplaced | Stage::Building | Stage::Leaving => Standing::Open,
             },
         }
     }

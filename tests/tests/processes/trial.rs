@@ -3,8 +3,26 @@
 use std::process::Command;
 use std::time::Duration;
 
+use model::Env;
 use tests::estate::{User, server};
-use tests::{Process, eventually, free_port, root, skep, unique};
+use tests::{Process, Signal, eventually, free_port, root, skep, unique};
+
+/// The longest that it may take to take everything down.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// The script, which takes down what it started only if it is asked to end.
+struct Script(Process);
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.0.signal(Signal::Term);
+        let env = Env::system();
+        let start = env.monotonic();
+        while self.0.ended().is_none() && env.monotonic() - start < DRAIN {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cloud_to_try_comes_up_and_leaves_nothing() {
@@ -13,7 +31,8 @@ async fn a_cloud_to_try_comes_up_and_leaves_nothing() {
     let dir = std::env::temp_dir().join(unique("try"));
     let mut command = Command::new(root().join("deploy/try.sh"));
     command.arg(&dir).arg(free_port().to_string()).env("SKEP", skep());
-    let mut script = Process::spawn("try", logs.path(), command);
+    let mut script = Script(Process::spawn("try", logs.path(), command));
+    let script = &mut script.0;
     eventually(Duration::from_secs(90), "the cloud is ready", async || match script.ended() {
         Some(status) => panic!("it ended ({status}):\n{}", script.log()),
         None if script.log().contains("Ctrl-C ends it.") => Ok(()),
@@ -31,10 +50,7 @@ async fn a_cloud_to_try_comes_up_and_leaves_nothing() {
         User::published(&user.reaches(id, "ACTIVE").await).answers().await;
     }
     let status = user.get("/admin/v1/status").await.expect("is told");
-    assert_eq!(
-        (status["totals"]["cells_up"].as_u64(), status["totals"]["hosts_ready"].as_u64()),
-        (Some(2), Some(4))
-    );
+    assert_eq!(status["totals"]["hosts_ready"], 4, "{status}");
     // A conductor that is killed is told of, and the other cell takes what comes.
     let pid = std::fs::read_to_string(dir.join("cell1.pid")).expect("is there");
     let killed = Command::new("kill").args(["-KILL", pid.trim()]).status();
@@ -44,7 +60,7 @@ async fn a_cloud_to_try_comes_up_and_leaves_nothing() {
     })
     .await;
     assert_eq!(user.create(server("later")).await.status.as_u16(), 202);
-    let status = script.terminate(Duration::from_secs(60));
+    let status = script.terminate(DRAIN);
     assert_eq!(status.code(), Some(143), "{}", script.log());
     assert!(!dir.exists(), "{} is left", dir.display());
 }

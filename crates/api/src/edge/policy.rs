@@ -63,6 +63,8 @@ pub const RULES: &[(&str, Need)] = &[
     ("skep:versions", Need::Anyone),
     ("skep:status", Need::Admin),
     ("skep:cells:show", Need::Admin),
+    ("skep:admin:show", Need::Admin),
+    ("skep:admin:change", Need::Admin),
     ("image:list", Need::Reader),
     ("image:show", Need::Reader),
     ("os_compute_api:servers:index", Need::Reader),

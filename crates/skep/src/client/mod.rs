@@ -21,7 +21,8 @@ use std::future::Future;
 
 use crate::exit::{Code, Failure};
 
-pub use http::escape;
+pub use http::{Http, escape};
+pub use settings::Settings;
 
 /// Runs a command on a runtime of this one thread, which starts in well under a millisecond.
 pub fn block_on(command: impl Future<Output = Result<Code, Failure>>) -> Result<Code, Failure> {

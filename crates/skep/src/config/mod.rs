@@ -18,10 +18,9 @@ use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, Capacity, Engine};
 pub use api::{Api, Regional, Token};
-pub use load::{Source, load, outside, tokens};
+pub use load::{Source, load, tokens};
 pub use number::whole;
 use secret::Secret;
-pub use secret::expand;
 pub use workers::{Conductor, Router, Superconductor};
 
 /// The whole file. Each role reads its own sections and demands what it needs of them.

@@ -76,7 +76,44 @@ fn parent(traceparent: &str) -> Option<SpanContext> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
+
+    #[test]
+    fn spans_are_sent_as_part_of_the_callers_trace() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let endpoint = format!("http://{}", listener.local_addr().expect("has an address"));
+        // The name is sent as it is, the id as its bytes (opentelemetry/proto/trace/v1/trace.proto).
+        let id = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128;
+        let wanted = [b"skep-test".to_vec(), id.to_be_bytes().to_vec()];
+        let collector = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("is connected to");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("is set");
+            let (mut all, mut some) = (Vec::new(), [0; 4096]);
+            let has = |all: &[u8], piece: &[u8]| all.windows(piece.len()).any(|window| window == piece);
+            while !wanted.iter().all(|piece| has(&all, piece)) {
+                let count = stream.read(&mut some).expect("more comes in time");
+                assert!(count > 0, "closed before all of it came");
+                all.extend_from_slice(&some[..count]);
+            }
+        });
+        let runtime = crate::role::runtime().expect("starts");
+        let (traces, layer) = {
+            let _inside = runtime.enter();
+            start(&endpoint, "test").expect("starts")
+        };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let span = tracing::error_span!("request");
+            continues(&span, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        });
+        // The collector hangs up without an answer, and this returns all the same.
+        traces.end();
+        collector.join().expect("all of it came");
+    }
 
     #[test]
     fn trace_parents() {

@@ -88,3 +88,24 @@ fn needed<'a>(url: Option<&'a Secret>, key: &str) -> Result<&'a str, Failure> {
         Failure::usage(format!("{key} is not set: put it into the configuration or into SKEP__{variable}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_life_that_fails_is_noticed_and_one_that_was_asked_to_end_is_not() {
+        let failed = life(async { panic!("a defect, for the test") });
+        let why = tokio::time::timeout(WITHIN, ended(failed)).await.expect("is noticed");
+        assert!(why.contains("a task failed"), "{why}");
+        let told = life(async { Some("a loop returned".to_owned()) });
+        assert_eq!(tokio::time::timeout(WITHIN, ended(told)).await.as_deref(), Ok("a loop returned"));
+        let asked = life(async { None });
+        assert_eq!(tokio::time::timeout(WITHIN, asked.clone()).await, Ok(None));
+        assert!(ended(asked).now_or_never().is_none());
+    }
+}

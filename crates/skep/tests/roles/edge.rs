@@ -124,3 +124,40 @@ fn the_policy_is_listed_and_asked() {
     let unknown = skep("policy check --role admin --rule os_compute_api:servers:delte");
     assert_eq!(code(&unknown), 2, "{}", err(&unknown));
 }
+
+#[test]
+fn a_rule_may_ask_whose_a_server_is() {
+    let dir = Dir::new();
+    let (at, listen) = (dir.0.display(), free());
+    dir.file("policy.yaml", "\"os_compute_api:servers:delete\": \"user_id:%(user_id)s\"\n");
+    let token = |user: &str| {
+        let token = format!("{TOKEN}{user}");
+        dir.file(user, &token);
+        format!("{{ token = '{token}', user = '{user}', project = 'p', roles = ['member'] }}")
+    };
+    let tokens = [token("alice"), token("bob")].join(", ");
+    let config = dir.file(
+        "api.toml",
+        &format!(
+            "[api]\nlisten = '{listen}'\npolicy_file = '{at}/policy.yaml'\ntokens = [{tokens}]\n\
+             [api_database]\nurl = 'sqlite:{at}/api.db'\n[cell0.database]\nurl = 'sqlite:{at}/cell0.db'\n"
+        ),
+    );
+    assert_eq!(code(&skep(&format!("db sync --config {config}"))), 0);
+    let ask = |user: &str, command: &str| {
+        skep(&format!("{command} --endpoint http://{listen} --token-file {at}/{user}"))
+    };
+    let _api = Process::start(&format!("api --config {config}"), &dir.0.join("out"), &dir.0.join("log"));
+    until("the API answers", || code(&ask("alice", "ps")) == 0);
+    let made = skep(&format!("run --name web --endpoint http://{listen} --token-file {at}/alice busybox"));
+    assert_eq!(code(&made), 0, "{}", err(&made));
+    let denied = ask("bob", "rm web");
+    assert_eq!(code(&denied), 1);
+    assert!(err(&denied).contains("Policy doesn't allow os_compute_api:servers:delete"), "{}", err(&denied));
+    let log = dir.read("log");
+    let refused = log.lines().find(|line| line.contains("status=403")).expect("is logged");
+    assert!(refused.contains("request_id"), "{refused}");
+    assert_eq!(code(&ask("bob", "show web")), 0, "the project's others see it");
+    let removed = ask("alice", "rm web");
+    assert_eq!(code(&removed), 0, "{}", err(&removed));
+}

@@ -364,6 +364,34 @@ impl Admin {
         self.change_cell(by, cell, change, dry_run).await
     }
 
+    /// Keeps a cell from taking new instances; what it has goes on. It need not answer.
+    ///
+    /// # Errors
+    /// [`Why::NoCell`], [`Why::Cell0`], [`Why::State`] of a cell that has left service.
+    pub async fn cordon_cell(&self, by: &By, cell: &str, dry_run: bool) -> Result<CellView, Denied> {
+        let known = self.mapping(cell).await?;
+        if matches!(known.state, CellState::Draining | CellState::Drained | CellState::Retired) {
+            let why = format!("cell {} is {}, which takes nothing new", known.name, known.state.as_str());
+            return Err(Denied::new(Why::State, why));
+        }
+        let change = Change { state: Some(CellState::Cordoned), ..Change::default() };
+        self.change_cell(by, cell, change, dry_run).await
+    }
+
+    /// Lets a cell that was cordoned take new instances again.
+    ///
+    /// # Errors
+    /// [`Why::NoCell`], [`Why::State`] of a cell that is not cordoned.
+    pub async fn uncordon_cell(&self, by: &By, cell: &str, dry_run: bool) -> Result<CellView, Denied> {
+        let known = self.mapping(cell).await?;
+        if !matches!(known.state, CellState::Cordoned | CellState::Active) {
+            let why = format!("cell {} is {}, not cordoned: activate it", known.name, known.state.as_str());
+            return Err(Denied::new(Why::State, why));
+        }
+        let change = Change { state: Some(CellState::Active), ..Change::default() };
+        self.change_cell(by, cell, change, dry_run).await
+    }
+
     /// Refuses a broker's URL that could not be used.
     fn check_transport(&self, template: &str) -> Result<(), Denied> {
         let bad = |why: String| Denied::new(Why::Bad, format!("transport URL: {why}"));

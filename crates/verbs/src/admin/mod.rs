@@ -26,6 +26,7 @@ use serde_json::Value;
 use sql::{Error, Work};
 use uuid::Uuid;
 
+pub use api_db::cells::Change;
 pub use cells::{CellView, Created, NewCell, Options};
 pub use denied::{Denied, Why};
 pub use discover::{CellScan, Found, Scan};

@@ -1,0 +1,116 @@
+//! What operators do with a cell's hosts, on both engines.
+
+use cell_db::claims::{self, Claim};
+use cell_db::hosts::{self, Disabled, Registration};
+use cell_db::instances::{self, New};
+use cell_db::{Db, Tx, roster};
+use model::flavor::Resources;
+use model::{ContainerSpec, Env, Flavor, HostId, InstanceId, RequestSpec, Timestamp};
+use sql::testing::fresh;
+use sql::{Error, Settings, Work};
+
+fn spec() -> RequestSpec {
+    RequestSpec {
+        name: "one".into(),
+        project: "p".into(),
+        user: "u".into(),
+        request_id: "req-1".into(),
+        region: String::new(),
+        zone: None,
+        image: "skep/web:1".parse().expect("legal"),
+        flavor: Flavor {
+            id: "1".into(),
+            name: "tiny".into(),
+            vcpus: 1,
+            memory_mib: 64,
+            disk_gib: 1,
+            pids: 64,
+        },
+        container: ContainerSpec::default(),
+        metadata: Default::default(),
+        description: None,
+        deadline: Timestamp(i64::MAX),
+    }
+}
+
+async fn register(tx: &mut Tx, id: HostId) -> Result<(), Error> {
+    let host = Registration {
+        id,
+        name: "h".into(),
+        zone: "z".into(),
+        engine: "e".into(),
+        address: "127.0.0.1".into(),
+        capacity: Resources { vcpus_milli: 4_000, memory_mib: 640, slots: 4 },
+        boot: id.uuid(),
+        session: id.uuid(),
+        version: "0".into(),
+        healthy: true,
+    };
+    hosts::register(tx, &host, Timestamp(1)).await
+}
+
+async fn place(tx: &mut Tx, id: InstanceId, host: HostId) -> Result<usize, Error> {
+    let new = New { id, epoch: 2, saga_token: 3, spec: spec(), bucket: 7, created: Timestamp(5) };
+    instances::insert(tx, &[new], Timestamp(10)).await?;
+    let mut won = 0;
+    for instance in claims::waiting(tx, 0, 10).await? {
+        let claim = Claim { instance, host, engine: "e".into() };
+        won += claims::claim(tx, &[claim], Timestamp(20)).await?.won.len();
+    }
+    Ok(won)
+}
+
+#[tokio::test]
+async fn a_host_is_disabled_enabled_and_deleted() {
+    let env = Env::system();
+    for fresh in fresh().await {
+        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
+        cell_db::SCHEMA.migrate(&db, &env).await.expect("migrates");
+        let (host, instance): (HostId, InstanceId) = (env.id(), env.id());
+        let done = db.write(move |tx| -> Work<'_, ()> {
+            Box::pin(async move {
+                register(tx, host).await?;
+                assert!(hosts::all(tx).await?[0].enabled);
+                for reason in ["a disk", "two disks"] {
+                    let (user, request_id) = ("ann".to_owned(), "req-9".to_owned());
+                    let why = Disabled { reason: reason.into(), user, request_id, since: Timestamp(7) };
+                    hosts::disable(tx, host, &why).await?;
+                }
+                register(tx, host).await?;
+                let shown = &roster::hosts(tx).await?[0];
+                assert!(!shown.host.enabled, "registration does not enable");
+                let why = shown.disabled.clone().expect("is disabled");
+                assert_eq!(
+                    (why.reason.as_str(), why.user.as_str(), why.since),
+                    ("two disks", "ann", Timestamp(7))
+                );
+                assert!(hosts::enable(tx, host).await? && !hosts::enable(tx, host).await?);
+                assert!(hosts::all(tx).await?[0].enabled);
+
+                assert_eq!(place(tx, instance, host).await?, 1);
+                assert_eq!(roster::hosts(tx).await?[0].instances, 1);
+                assert!(!hosts::delete(tx, host).await?, "an instance is on it");
+                let counts = roster::counts(tx).await?;
+                assert_eq!((counts.hosts, counts.hosts_ready, counts.instances), (1, 1, 1));
+                assert_eq!(roster::holds(tx, instance).await?, Some(true));
+                assert_eq!(roster::holds(tx, InstanceId(host.uuid())).await?, None);
+                let held = roster::instances(tx, None, 10).await?;
+                assert_eq!(held.len(), 1);
+                assert_eq!((held[0].id, held[0].epoch, held[0].saga_token), (instance, 2, 3));
+                assert_eq!((held[0].status, held[0].host), ("BUILD", Some(host)));
+                assert_eq!(roster::instances(tx, Some((held[0].created, instance)), 10).await?, []);
+                Ok(())
+            })
+        });
+        done.await.unwrap_or_else(|error| panic!("{}: {error}", fresh.engine));
+        let empty: HostId = env.id();
+        let gone = db.write(move |tx| -> Work<'_, (bool, bool, usize)> {
+            Box::pin(async move {
+                register(tx, empty).await?;
+                let first = hosts::delete(tx, empty).await?;
+                Ok((first, hosts::delete(tx, empty).await?, hosts::all(tx).await?.len()))
+            })
+        });
+        assert_eq!(gone.await.expect("is written"), (true, false, 1), "{}", fresh.engine);
+    }
+}

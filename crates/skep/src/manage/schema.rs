@@ -1,0 +1,151 @@
+//! `skep-manage api_db` and `skep-manage db`: schemas.
+
+use clap::{Args, Subcommand};
+use model::{CellId, Env};
+use sql::migrate::Schema;
+use sql::{Settings, Work};
+
+use super::say;
+use crate::config::{Config, Database};
+use crate::exit::Failure;
+use crate::role::database;
+
+#[derive(Debug, Subcommand)]
+#[command(rename_all = "snake_case")]
+pub enum ApiDb {
+    /// Bring the API database to this release's schema
+    Sync(Version),
+    /// Print the API database's schema version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(rename_all = "snake_case")]
+pub enum Db {
+    /// Bring cell0's and the configured cell's database to this release's schema
+    Sync(Sync),
+    /// Print the configured cell's schema version
+    Version,
+}
+
+#[derive(Args, Debug)]
+pub struct Version {
+    /// The version to go to; only the newest is possible
+    version: Option<i64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Sync {
+    /// Leave cell0 alone
+    #[arg(long = "local_cell", alias = "local-cell")]
+    local_cell: bool,
+    #[command(flatten)]
+    version: Version,
+}
+
+impl Version {
+    /// Refuses a version that one cannot go to.
+    fn check(&self, schema: &Schema) -> Result<(), Failure> {
+        let newest = schema.newest();
+        match self.version {
+            Some(version) if version != newest => Err(Failure::new(format!(
+                "this release migrates to version {newest} and to no other: leave the version out"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ApiDb {
+    pub async fn run(self, config: &Config) -> Result<u8, Failure> {
+        let db: api_db::Db = database::open(&config.api_database, "api_database")?;
+        match self {
+            Self::Sync(version) => {
+                version.check(&api_db::SCHEMA)?;
+                database::migrate(&db, &api_db::SCHEMA, &Env::system(), "api_database").await?;
+            }
+            Self::Version => tell(&db, &api_db::SCHEMA, "api_database").await?,
+        }
+        db.close().await;
+        Ok(0)
+    }
+}
+
+impl Db {
+    pub async fn run(self, config: &Config) -> Result<u8, Failure> {
+        let local = &config.cell.database;
+        match self {
+            Self::Sync(sync) => {
+                sync.version.check(&cell_db::SCHEMA)?;
+                if !sync.local_cell && !sync_cell0(config).await? {
+                    return Ok(1);
+                }
+                if local.url.is_some() {
+                    let db: cell_db::Db = database::open(local, "cell.database")?;
+                    database::migrate(&db, &cell_db::SCHEMA, &Env::system(), "cell.database").await?;
+                    db.close().await;
+                } else if sync.local_cell {
+                    return Err(Failure::usage("cell.database.url is not set in the configuration file"));
+                }
+            }
+            Self::Version => {
+                let (database, key) = match local.url.is_some() {
+                    true => (local, "cell.database"),
+                    false => (&config.cell0.database, "cell0.database"),
+                };
+                let db: cell_db::Db = database::open(database, key)?;
+                tell(&db, &cell_db::SCHEMA, key).await?;
+                db.close().await;
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Syncs cell0 where the configuration leads to it; a cell's own does not. False, and told, if it failed.
+async fn sync_cell0(config: &Config) -> Result<bool, Failure> {
+    let is_set = |database: &Database| database.url.is_some();
+    if !is_set(&config.api_database) && !is_set(&config.cell0.database) {
+        return Ok(true);
+    }
+    let mut url = config.cell0.database.url.as_ref().map(|url| url.reveal().to_owned());
+    let mut why = "it is not mapped".to_owned();
+    if is_set(&config.api_database) {
+        let db: api_db::Db = database::open(&config.api_database, "api_database")?;
+        let all = db.read(|tx| -> Work<'_, Vec<model::Cell>> { Box::pin(api_db::cells::all(tx)) }).await;
+        match all {
+            Ok(all) => {
+                let mapped = all.into_iter().find(|cell| cell.id == CellId::ZERO);
+                url = mapped.map(|cell0| cell0.database_url).or(url);
+            }
+            Err(error) => why = format!("API database: {error}"),
+        }
+    }
+    if let Some(url) = url {
+        match sync_cell(&url, &Env::system()).await {
+            Ok(()) => return Ok(true),
+            Err(error) => why = error,
+        }
+    }
+    say(&format!(
+        "ERROR: Could not access cell0.\n\
+         Has the API database been created and \"skep-manage api_db sync\" been run?\n\
+         Has cell0's database been created and \"skep-manage cell_v2 map_cell0\" been run?\n\
+         Error: {why}"
+    ))?;
+    Ok(false)
+}
+
+/// Brings a cell's database to this release's schema; the URL may be a template.
+pub async fn sync_cell(url: &str, env: &Env) -> Result<(), String> {
+    let url = router::resolve(url).map_err(|fault| fault.message)?;
+    let db = cell_db::Db::open(&Settings::new(url)).map_err(|error| error.to_string())?;
+    cell_db::SCHEMA.migrate(&db, env).await.map_err(|error| error.to_string())?;
+    db.close().await;
+    Ok(())
+}
+
+async fn tell<D: 'static>(db: &sql::Db<D>, schema: &'static Schema, key: &str) -> Result<(), Failure> {
+    let status = schema.status(db).await.map_err(|why| Failure::new(format!("{key}: {why}")))?;
+    say(&status.version.to_string())
+}

@@ -1,0 +1,58 @@
+//! Mapping hosts: the API level learns of them by reading the cells, so a host that registers with its cell
+//! needs no administrator and no credential of the API level.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_db::hosts::{Mapped, Mapping};
+use model::HostId;
+use model::host::Host;
+use router::CellHandle;
+use sql::{Error, Work};
+
+use crate::Superconductor;
+
+/// How often a cell's hosts are looked at.
+pub(crate) const PERIOD: Duration = Duration::from_secs(2);
+
+/// The hosts of a cell that were mapped already, with their names.
+pub(crate) type Known = BTreeMap<HostId, String>;
+
+/// Maps the hosts of a cell that are not known to be mapped; what fails is tried again in the next round.
+pub(crate) async fn enrol(shared: &Superconductor, handle: &CellHandle, known: &mut Known) {
+    if let Err(error) = round(shared, handle, known).await {
+        tracing::debug!(cell.name = handle.cell.name, %error, "hosts cannot be mapped");
+    }
+}
+
+async fn round(shared: &Superconductor, handle: &CellHandle, known: &mut Known) -> Result<(), Error> {
+    let hosts = handle
+        .read(|tx| -> Work<'_, Vec<Host>> { Box::pin(async move { cell_db::hosts::all(tx).await }) })
+        .await?;
+    let now: Known = hosts.into_iter().map(|host| (host.id, host.name)).collect();
+    if now == *known {
+        return Ok(());
+    }
+    let cell = handle.cell.id;
+    let mapping = |(host, name): (&HostId, &String)| Mapping { host: *host, cell, name: name.clone() };
+    let mappings: Arc<Vec<Mapping>> = Arc::new(now.iter().map(mapping).collect());
+    let mapped = shared
+        .db
+        .write(move |tx| -> Work<'_, Mapped> {
+            let mappings = mappings.clone();
+            Box::pin(async move { api_db::hosts::map(tx, &mappings).await })
+        })
+        .await?;
+    for host in mapped.new {
+        tracing::info!(host.id = %host, cell.name = handle.cell.name, "host mapped");
+    }
+    for (host, other) in mapped.elsewhere {
+        tracing::error!(
+            host.id = %host, cell.name = handle.cell.name, other.cell.id = %other,
+            "a host with this id is mapped to another cell: two machines share one host id"
+        );
+    }
+    *known = now;
+    Ok(())
+}
