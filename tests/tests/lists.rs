@@ -123,7 +123,7 @@ async fn every_walk_agrees_with_the_oracle() {
         let mut query = names_query;
         loop {
             let page = cloud.verbs.list_names(&caller(), &query).await.expect("answers");
-            named.extend(page.items.iter().map(|(id, _)| *id));
+            named.extend(page.items.iter().map(|named| named.id));
             match page.next {
                 Some(next) => query.marker = Some(next),
                 None => break,

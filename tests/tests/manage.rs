@@ -282,6 +282,9 @@ async fn cells_that_do_not_answer_stop_nothing_else() {
         prompt("cell_v2 delete_cell --cell_uuid frozen --force", 0, "1 instances");
         assert_eq!(bed.number("SELECT COUNT(*) FROM instance_mapping").await, 0);
         assert_eq!(bed.number("SELECT instances FROM quota").await, 0);
+        // With the bad ones gone all is well again; its only host was deleted above.
+        prompt("cell_v2 discover_hosts --strict", 1, "");
+        bed.host(&good, "h2", false).await;
         prompt("cell_v2 discover_hosts --strict", 0, "");
     }
 }

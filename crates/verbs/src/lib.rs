@@ -24,7 +24,7 @@ use moka::sync::Cache;
 use router::{Locations, Router};
 use rpc::Bus;
 
-pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Names, Page, Query, Seen};
+pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Seen};
 
 /// How the verbs behave.
 #[derive(Clone, Debug)]

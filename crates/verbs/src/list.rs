@@ -11,12 +11,12 @@ use api_db::mappings::{self, Mapping, State};
 use model::instance::{Stage, Task};
 use model::{Caller, CellId, Fault, FaultKind, Instance, InstanceId};
 use regex::Regex;
-use router::scatter;
+use router::{Health, scatter};
 use sql::Work;
 
 use crate::Verbs;
 use crate::boot::waiting;
-use crate::types::{Dark, Names, Page, Query, Seen};
+use crate::types::{Dark, Named, Names, Page, Query, Seen};
 
 /// Most instances on a page (Nova's `max_limit`).
 const MOST: usize = 1_000;
@@ -80,11 +80,22 @@ impl Verbs {
     pub async fn list_names(&self, caller: &Caller, query: &Query) -> Result<Names, Fault> {
         if !query.status.is_empty() {
             let page = self.list(caller, query).await?;
-            let items = page.items.iter().map(|seen| (seen.id(), seen.name().to_owned())).collect();
+            let named = |seen: &Seen| {
+                let dark = matches!(seen, Seen::Dark(_));
+                Named { id: seen.id(), name: seen.name().to_owned(), dark }
+            };
+            let items = page.items.iter().map(named).collect();
             return Ok(Names { items, next: page.next, dark_cells: page.dark_cells });
         }
         let plan = plan(caller, query)?;
         let mut names = Names { items: Vec::new(), next: None, dark_cells: Vec::new() };
+        // No cell is asked: what other calls have found out of its health is known already.
+        let cells = self.inner.router.cells();
+        let down: BTreeMap<CellId, &str> = cells
+            .iter()
+            .filter(|handle| handle.health() == Health::Down)
+            .map(|handle| (handle.cell.id, handle.cell.name.as_str()))
+            .collect();
         let mut after = self.marker(&plan, query.marker).await?;
         while names.items.len() < plan.limit {
             let filtered = plan.name.is_some() || !plan.region.is_empty();
@@ -94,7 +105,11 @@ impl Verbs {
             for entry in entries {
                 after = Some(entry.key);
                 if plan.names(&entry.name) && (plan.region.is_empty() || plan.region == entry.region) {
-                    names.items.push((entry.key.id, entry.name));
+                    let dark = entry.cell.and_then(|cell| down.get(&cell));
+                    if let Some(cell) = dark.filter(|cell| !names.dark_cells.iter().any(|d| d == *cell)) {
+                        names.dark_cells.push((*cell).to_owned());
+                    }
+                    names.items.push(Named { id: entry.key.id, name: entry.name, dark: dark.is_some() });
                     if names.items.len() == plan.limit {
                         names.next = Some(entry.key.id);
                         return Ok(names);

@@ -104,14 +104,25 @@ pub struct Page {
     pub dark_cells: Vec<String>,
 }
 
+/// What the index alone tells of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its name.
+    pub name: String,
+    /// Whether its cell is known not to answer.
+    pub dark: bool,
+}
+
 /// One page of ids and names.
 #[derive(Clone, Debug)]
 pub struct Names {
     /// Ids and names, newest first.
-    pub items: Vec<(InstanceId, String)>,
+    pub items: Vec<Named>,
     /// Where the next page begins, if there may be one.
     pub next: Option<InstanceId>,
-    /// Names of cells that did not answer, if any was asked.
+    /// Names of cells on the page that do not answer.
     pub dark_cells: Vec<String>,
 }
 

@@ -3,15 +3,15 @@
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue, LOCATION};
 use axum::response::Response;
-use model::{Env, Fault, FaultKind, Instance};
-use verbs::{Boot, Page, Seen};
+use model::{Env, Fault, FaultKind, Instance, InstanceId};
+use verbs::{Boot, Names, Page, Seen};
 
 use crate::compute::create::{self, ImageWish};
 use crate::compute::fields::GROUPS;
 use crate::compute::listing;
 use crate::compute::view::{self, Look};
 use crate::edge::call::{Answered, Call};
-use crate::edge::json::{answer, empty};
+use crate::edge::json::{Object, answer, empty};
 use crate::edge::refused::Refused;
 
 /// How many cells did not answer while a list was made.
@@ -79,48 +79,64 @@ fn password(env: &Env) -> String {
 
 /// `GET /servers`.
 pub async fn index(call: Call) -> Answered {
-    list(call, false).await
+    let names = match listing::query(&call).await? {
+        Some(query) if query.all_projects => call.verbs()?.list_names(&call.elevated(), &query).await?,
+        Some(query) => call.verbs()?.list_names(&call.caller, &query).await?,
+        None => Names { items: Vec::new(), next: None, dark_cells: Vec::new() },
+    };
+    Ok(indexed(&call, &names))
+}
+
+fn indexed(call: &Call, names: &Names) -> Response {
+    let look = look(call, false);
+    let partial = call.version >= view::PARTIAL_SINCE;
+    let items = names.items.iter().filter(|named| partial || !named.dark);
+    let mut response = answer(StatusCode::OK, |body| {
+        body.array("servers", items, |object, named| view::brief(object, named, &look));
+        if let Some(next) = names.next {
+            next_link(call, body, "/servers", next);
+        }
+    });
+    count_dark(&mut response, names.dark_cells.len());
+    response
 }
 
 /// `GET /servers/detail`.
 pub async fn detail(call: Call) -> Answered {
-    list(call, true).await
-}
-
-async fn list(call: Call, detailed: bool) -> Answered {
     let page = match listing::query(&call).await? {
         Some(query) if query.all_projects => call.verbs()?.list(&call.elevated(), &query).await?,
         Some(query) => call.verbs()?.list(&call.caller, &query).await?,
         None => Page { items: Vec::new(), next: None, dark_cells: Vec::new() },
     };
-    Ok(listed(&call, &page, detailed))
+    Ok(listed(&call, &page))
 }
 
-fn listed(call: &Call, page: &Page, detailed: bool) -> Response {
+fn listed(call: &Call, page: &Page) -> Response {
     let look = look(call, false);
     let partial = call.version >= view::PARTIAL_SINCE;
     let items = page.items.iter().filter(|seen| partial || matches!(seen, Seen::Fresh(_)));
     let mut response = answer(StatusCode::OK, |body| {
-        body.array("servers", items, |object, seen| {
-            if detailed {
-                view::server(object, seen, &look);
-            } else {
-                view::brief(object, seen, &look);
-            }
-        });
+        body.array("servers", items, |object, seen| view::server(object, seen, &look));
         if let Some(next) = page.next {
-            let query = call.params.with_marker(&next.to_string());
-            let path = if detailed { "/servers/detail" } else { "/servers" };
-            body.array("servers_links", [()], |link, ()| {
-                link.put("rel", "next");
-                link.text("href", format_args!("{}{path}?{query}", call.base.versioned()));
-            });
+            next_link(call, body, "/servers/detail", next);
         }
     });
-    if !page.dark_cells.is_empty() {
-        response.headers_mut().insert(DARK_CELLS, HeaderValue::from(page.dark_cells.len()));
-    }
+    count_dark(&mut response, page.dark_cells.len());
     response
+}
+
+fn next_link(call: &Call, body: &mut Object<'_>, path: &str, next: InstanceId) {
+    let query = call.params.with_marker(&next.to_string());
+    body.array("servers_links", [()], |link, ()| {
+        link.put("rel", "next");
+        link.text("href", format_args!("{}{path}?{query}", call.base.versioned()));
+    });
+}
+
+fn count_dark(response: &mut Response, cells: usize) {
+    if cells > 0 {
+        response.headers_mut().insert(DARK_CELLS, HeaderValue::from(cells));
+    }
 }
 
 fn look(call: &Call, show: bool) -> Look<'_> {

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use verbs::Named;
+
 use super::*;
 use crate::testing::{self, json};
 
@@ -14,7 +16,7 @@ fn page() -> Page {
 #[tokio::test]
 async fn a_page_with_a_dark_cell() {
     let call = testing::call(69, "member", "limit=2&status=ACTIVE");
-    let response = listed(&call, &page(), true);
+    let response = listed(&call, &page());
     assert_eq!(response.headers().get("x-skep-dark-cells").map(HeaderValue::as_bytes), Some(&b"1"[..]));
     let (status, body) = json(response).await;
     assert_eq!(status, 200);
@@ -30,7 +32,10 @@ async fn a_page_with_a_dark_cell() {
 #[tokio::test]
 async fn dark_ones_are_left_out_below_2_69_but_counted() {
     let call = testing::call(68, "member", "");
-    let response = listed(&call, &page(), false);
+    let named = |dark| Named { id: testing::instance().id, name: "n".into(), dark };
+    let names =
+        Names { items: vec![named(false), named(true)], next: None, dark_cells: vec!["cell2".into()] };
+    let response = indexed(&call, &names);
     assert_eq!(response.headers().get("x-skep-dark-cells").map(HeaderValue::as_bytes), Some(&b"1"[..]));
     let (_, body) = json(response).await;
     let servers = body["servers"].as_array().expect("array");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use model::{Instance, InstanceId, Stage};
-use verbs::{Dark, Seen};
+use verbs::{Dark, Named, Seen};
 
 use crate::compute::fields;
 use crate::edge::base::Base;
@@ -46,17 +46,14 @@ pub fn server(object: &mut Object<'_>, seen: &Seen, look: &Look<'_>) {
     }
 }
 
-/// Puts a server of a plain list.
-pub fn brief(object: &mut Object<'_>, seen: &Seen, look: &Look<'_>) {
-    object.put("id", &seen.id());
-    match seen {
-        Seen::Fresh(instance) => object.put("name", &instance.spec.name),
-        Seen::Dark(_) => object.put("status", "UNKNOWN"),
+/// Puts a server of a plain list; of one in a cell that does not answer Nova's three keys.
+pub fn brief(object: &mut Object<'_>, named: &Named, look: &Look<'_>) {
+    object.put("id", &named.id);
+    match named.dark {
+        false => object.put("name", &named.name),
+        true => object.put("status", "UNKNOWN"),
     }
-    links(object, "links", &seen.id(), look);
-    if let (Seen::Dark(dark), true) = (seen, look.extended) {
-        dark_extension(object, dark, look);
-    }
+    links(object, "links", &named.id, look);
 }
 
 /// Nova's partial shapes (`nova/api/openstack/compute/views/servers.py`, `_show_from_down_cell`): five

@@ -184,7 +184,8 @@ fn dark_ones_in_exact_partial_shapes() {
     let base = base();
     let dark = Seen::Dark(Box::new(testing::dark()));
     let mut out = Vec::new();
-    Object::write(&mut out, |object| brief(object, &dark, &look(69, false, &base)));
+    let named = Named { id: dark.id(), name: "n".into(), dark: true };
+    Object::write(&mut out, |object| brief(object, &named, &look(69, false, &base)));
     let three: Value = serde_json::from_slice(&out).expect("JSON");
     assert_eq!(keys(&three), ["id", "links", "status"]);
     assert_eq!(three["status"], "UNKNOWN");
