@@ -28,6 +28,14 @@ impl Folder {
         &self.0
     }
 
+    /// Removes it now, whatever became of the test.
+    pub(crate) fn remove(self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+        std::mem::forget(self);
+    }
+
     /// The path of something in it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)

@@ -347,5 +347,8 @@ fn finish(mut command: Command) -> Result<String, String> {
     command.stdin(Stdio::null()).stdout(open(&out)?).stderr(open(&err)?);
     let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     let read = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
-    if status.success() { Ok(read(&out)) } else { Err(format!("{command:?}: {status}\n{}", read(&err))) }
+    let done =
+        if status.success() { Ok(read(&out)) } else { Err(format!("{command:?}: {status}\n{}", read(&err))) };
+    folder.remove();
+    done
 }

@@ -28,7 +28,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 fn centred(text: &str, width: usize) -> String {
     let length = text.chars().count();
     let excess = width.saturating_sub(length);
-    let left = if excess % 2 == 1 && length % 2 == 0 { excess / 2 + 1 } else { excess / 2 };
+    let left = if excess % 2 == 1 && length.is_multiple_of(2) { excess / 2 + 1 } else { excess / 2 };
     format!("{}{text}{}", " ".repeat(left), " ".repeat(excess - left))
 }
 

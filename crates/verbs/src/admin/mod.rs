@@ -12,6 +12,7 @@ mod instances;
 mod preflight;
 mod remove;
 pub mod url;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +28,14 @@ use sql::{Error, Work};
 use uuid::Uuid;
 
 pub use api_db::cells::Change;
-pub use cells::{CellView, Created, NewCell, Options};
+pub use cells::{Created, NewCell, Options};
 pub use denied::{Denied, Why};
 pub use discover::{CellScan, Found, Scan};
 pub use hosts::{HostView, HostsView};
 pub use instances::{Adopted, Verdict};
 pub use preflight::{Check, Preflight};
 pub use remove::Removed;
+pub use view::CellView;
 
 use crate::Verbs;
 
