@@ -81,7 +81,6 @@ impl Admin {
         secrets: bool,
     ) -> Result<Vec<CellView>, Denied> {
         only_admins(by)?;
-        type Mapped = (Vec<hosts::Mapping>, Vec<(CellId, Counts)>);
         let mapped = self.db.read(|tx| -> Work<'_, Mapped> {
             Box::pin(async move { Ok((hosts::all(tx).await?, mappings::counts(tx).await?)) })
         });
