@@ -304,6 +304,8 @@ async fn a_command_starts_at_once() {
 async fn mistakes_are_told_as_such() {
     for bed in beds().await {
         check(&bed, "cell_v2 no_such", 2, "no_such");
+        let by_the_other_name = bed.direct("manage cell_v2 verify_instance --uuid x");
+        assert_eq!(by_the_other_name.code, 1, "{by_the_other_name:?}");
         check(&bed, "", 2, "Usage");
         bed.above("DROP TABLE schema_meta", vec![]).await;
         check(&bed, "api_db version", 255, "");

@@ -1,4 +1,4 @@
-//! Flavors.
+//! Flavors: the sizes on offer.
 
 use model::Flavor;
 use sql::{Error, args};

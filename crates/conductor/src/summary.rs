@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cell_db::{claims, hosts, summary};
 use model::Summary;
+use rpc::Bell;
 use scheduler::hosts::Snapshot;
 use sql::{Error, Work};
 use tokio_util::sync::CancellationToken;
@@ -15,9 +16,16 @@ use crate::Conductor;
 
 /// Publishes until the token is cancelled.
 pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) {
+    let mut hosts = 0;
     while !shutdown.is_cancelled() {
-        if let Err(error) = publish(&conductor).await {
-            tracing::debug!(%error, "the summary could not be published");
+        match publish(&conductor).await {
+            // Hosts came or went: whoever places by the summary need not wait for its next look.
+            Ok(now) if now != hosts => {
+                hosts = now;
+                conductor.bus.ring(Bell::Up);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the summary could not be published"),
         }
         let wait = async {
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -27,17 +35,19 @@ pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) 
     }
 }
 
-async fn publish(conductor: &Conductor) -> Result<(), Error> {
+/// Publishes, and says how many hosts may be placed on.
+async fn publish(conductor: &Conductor) -> Result<i64, Error> {
     let now = conductor.env.now();
     conductor
         .db
-        .write(move |tx| -> Work<'_, ()> {
+        .write(move |tx| -> Work<'_, i64> {
             Box::pin(async move {
                 let snapshot = Snapshot::new(hosts::all(tx).await?, BTreeSet::new());
                 let (hosts, free, frontier) = snapshot.frontier();
                 let waiting = claims::count_waiting(tx).await?;
                 let body = Summary { version: 0, at: now, hosts, free, frontier, waiting };
-                summary::write(tx, &body, now).await
+                summary::write(tx, &body, now).await?;
+                Ok(hosts)
             })
         })
         .await

@@ -20,6 +20,8 @@ const ATTEMPTS: u32 = 8;
 
 impl Pg {
     pub(crate) fn open(options: PgConnectOptions, settings: &Settings) -> Self {
+        // A process that freezes inside a transaction would keep its locks for as long as it is frozen.
+        let options = options.options([("idle_in_transaction_session_timeout", "10s")]);
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections)
             .min_connections(0)

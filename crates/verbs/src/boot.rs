@@ -110,7 +110,6 @@ async fn promise(
     limits: quotas::Limits,
     now: Timestamp,
 ) -> Result<(), Error> {
-    quotas::take(tx, &promises[0].spec, promises.len() as i64, limits).await?;
     for p in promises {
         mappings::create(tx, p.id, &p.spec, now).await?;
         let task = NewTask {
@@ -127,7 +126,8 @@ async fn promise(
         let detail = json!({"name": p.spec.name, "flavor": p.spec.flavor.id, "image": p.spec.image});
         audit::record(tx, p.audit, now, (&who.0, &who.1), "create", Some(p.id.uuid()), detail).await?;
     }
-    Ok(())
+    // Last, because all boots of a project meet at this row, which is locked until the commit.
+    quotas::take(tx, &promises[0].spec, promises.len() as i64, limits).await
 }
 
 /// An instance that no cell's row tells of (yet).

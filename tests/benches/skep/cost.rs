@@ -97,11 +97,15 @@ pub fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let model = read("/proc/cpuinfo");
     let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let load = read("/proc/loadavg");
     format!(
-        "machine: {cores} cores ({}), kernel {}, load before {}",
+        "machine: {cores} cores ({}), kernel {}",
         model.map_or("unknown", |(_, name)| name),
         read("/proc/sys/kernel/osrelease").trim(),
-        load.split(' ').next().unwrap_or("unknown")
     )
+}
+
+/// How many processes wanted to run in the last minute; more than the benchmark's own are a disturbance.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
 }

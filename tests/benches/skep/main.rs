@@ -61,7 +61,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         for scenario in &options.scenarios {
-            table::line(&format!("\n=== {scenario}"));
+            table::line(&format!("\n=== {scenario}, load before {}", cost::load()));
             match scenario.as_str() {
                 "boot" => boot::measure(options).await?,
                 "show" => show::measure(options).await?,
@@ -70,6 +70,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
                 "hold" => cloud::hold().await?,
                 _ => cli::measure(options).await?,
             }
+            table::line(&format!("load after {}", cost::load()));
         }
         Ok(())
     })

@@ -3,7 +3,9 @@
 //!
 //! Everything that an estate makes goes with it: processes, databases, containers and networks.
 
+mod chance;
 mod config;
+mod containers;
 mod user;
 
 use std::collections::BTreeMap;
@@ -12,13 +14,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use agent::engine::Engine as _;
-use model::{Env, HostId};
+use model::HostId;
 
 use crate::check::{Books, Engines};
 use crate::services::{Database, Docker, Services, Vhost};
 use crate::{Client, Folder, Process, Signal, eventually, free_port, skep};
 use config::Papers;
+use containers::Containers;
 
+pub use chance::Chance;
 pub use user::{Published, User, id, server};
 
 /// The longest that roles may take to be ready.
@@ -376,71 +380,6 @@ fn must(arguments: &[&str]) {
             )
         }
         Err(error) => panic!("cannot start skep: {error}"),
-    }
-}
-
-/// What an estate has in an engine that others use too.
-struct Containers {
-    docker: Docker,
-    hosts: Vec<HostId>,
-}
-
-impl Drop for Containers {
-    fn drop(&mut self) {
-        // The processes are dead, so nothing is added any more. A failure leaves containers behind, and
-        // the story has its own verdict.
-        let wanted: Vec<String> = self.hosts.iter().map(HostId::to_string).collect();
-        let ours = |format: &str, list: &[&str]| -> Vec<String> {
-            let listed = self.docker.try_cli(&[list, &["--format", format]].concat()).unwrap_or_default();
-            let mine = |line: &&str| wanted.iter().any(|host| line.contains(host.as_str()));
-            listed.lines().filter(mine).filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
-        };
-        let labels = r#"{{.ID}} {{.Label "skep.host"}} {{.Label "skep.probe"}}"#;
-        for (list, remove) in
-            [(&["ps", "-a", "--no-trunc"][..], &["rm", "-f"][..]), (&["network", "ls"], &["network", "rm"])]
-        {
-            let ids = ours(labels, list);
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            if !ids.is_empty()
-                && let Err(error) = self.docker.try_cli(&[remove, &ids].concat())
-            {
-                eprintln!("{error}");
-            }
-        }
-    }
-}
-
-/// Chance that can be repeated: the same seed gives the same numbers (Steele, Lea, Flood: SplitMix64).
-pub struct Chance(u64);
-
-impl Chance {
-    /// Begins at `SKEP_TEST_SEED`, or anywhere, and says where.
-    pub fn new() -> Self {
-        let given = crate::place::environment("SKEP_TEST_SEED").and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| Env::system().random());
-        eprintln!("SKEP_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit.max(1)
-    }
-
-    /// Waits for a moment within `limit`: the one place where a story sleeps, because the moment is what
-    /// it tries.
-    pub async fn moment(&mut self, limit: Duration) {
-        tokio::time::sleep(Duration::from_millis(self.below(limit.as_millis() as u64))).await;
-    }
-}
-
-impl Default for Chance {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

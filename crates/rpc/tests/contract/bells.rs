@@ -1,4 +1,4 @@
-//! Doorbells.
+//! Doorbells: who is woken, how often, and what may be lost.
 
 use std::time::Duration;
 

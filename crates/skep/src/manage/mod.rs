@@ -171,3 +171,30 @@ fn refuse(denied: &Denied, table: &[(Why, u8)]) -> Result<u8, Failure> {
 fn is_disabled(state: CellState) -> bool {
     state != CellState::Active
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Standalone::command().debug_assert();
+    }
+
+    #[test]
+    fn both_spellings_are_taken() {
+        for line in [
+            "cell_v2 list_hosts --cell_uuid x --config c",
+            "--config-file c cell_v2 delete_host --cell-uuid x --host h",
+            "cell_v2 create_cell --transport_url x --database-connection y",
+            "cell_v2 create_cell --transport-url x --database_connection y",
+            "cell_v2 map_instances --cell-uuid x --max_count 5",
+            "cell_v2 discover_hosts --by_service",
+            "db sync --local-cell 3",
+        ] {
+            let words = std::iter::once("skep-manage").chain(line.split(' '));
+            assert!(Standalone::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

@@ -31,7 +31,8 @@ pub enum Db {
 #[derive(Args, Debug)]
 pub struct Version {
     /// The version to go to; only the newest is possible
-    version: Option<i64>,
+    #[arg(value_name = "VERSION")]
+    to: Option<i64>,
 }
 
 #[derive(Args, Debug)]
@@ -47,7 +48,7 @@ impl Version {
     /// Refuses a version that one cannot go to.
     fn check(&self, schema: &Schema) -> Result<(), Failure> {
         let newest = schema.newest();
-        match self.version {
+        match self.to {
             Some(version) if version != newest => Err(Failure::new(format!(
                 "this release migrates to version {newest} and to no other: leave the version out"
             ))),
