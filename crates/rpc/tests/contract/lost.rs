@@ -103,7 +103,7 @@ async fn a_call_delivered_again_while_it_runs_runs_once() {
                 Ok(call)
             }
         });
-        let _serving = world.serve(&server, at, service, 2).await;
+        let serving = world.serve(&server, at, service, 2).await;
         let (reply, ()) = tokio::join!(world.echo(&client, at, "once"), async {
             until("the handler runs", async || runs.load(Ordering::SeqCst) == 1).await;
             proxy.cut(Mode::Refuse);
@@ -118,6 +118,7 @@ async fn a_call_delivered_again_while_it_runs_runs_once() {
         assert_eq!(reply, Ok(echo("once")));
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         // Both deliveries were acknowledged: nothing comes back when the server leaves.
+        serving.stop(Duration::from_secs(5)).await;
         server.close().await;
         until("the server left", async || world.consumers(&name(at)).await == 0).await;
         assert_eq!(world.depth(&name(at)).await, Some(0));
