@@ -1,5 +1,7 @@
 //! Cells and what they publish of themselves.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::flavor::Resources;
@@ -49,7 +51,7 @@ impl CellState {
 }
 
 /// A cell mapping: how the API level reaches a cell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cell {
     /// The cell's id.
     pub id: CellId,
@@ -65,6 +67,20 @@ pub struct Cell {
     pub state: CellState,
     /// Grows with every change of the mapping.
     pub version: i64,
+}
+
+impl fmt::Debug for Cell {
+    /// Everything but the URLs, which hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, region, state, version, .. } = self;
+        f.debug_struct("Cell")
+            .field("id", id)
+            .field("name", name)
+            .field("region", region)
+            .field("state", state)
+            .field("version", version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Cell {
