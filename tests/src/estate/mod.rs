@@ -338,7 +338,7 @@ impl Estate {
             let user = self.user(name);
             let ids: Vec<String> = user.list().await.iter().map(user::id).collect();
             for id in &ids {
-                user.delete(id).await;
+                user.delete_again(id).await;
             }
             for id in &ids {
                 user.gone(id).await;

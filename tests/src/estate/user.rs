@@ -193,6 +193,15 @@ impl User {
         reply.expect(204);
     }
 
+    /// Asks for a deletion of what may be going or gone already.
+    ///
+    /// # Panics
+    /// If it is neither accepted nor gone.
+    pub async fn delete_again(&self, id: &str) {
+        let reply = self.client.delete(&format!("/v2.1/servers/{id}")).await.expect("the API answers");
+        assert!(matches!(reply.status.as_u16(), 204 | 404), "{}: {}", reply.status, reply.body);
+    }
+
     /// Waits until a server is not found any more.
     ///
     /// # Panics
