@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use model::instance::Task;
 use model::{Fault, HostId, InstanceId, RequestSpec, Resources, Timestamp};
 use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
@@ -124,7 +123,6 @@ pub async fn claim(tx: &mut Tx, claims: &[Claim], now: Timestamp) -> Result<Clai
             task = 'scheduling' WHERE id IN (VALUES",
         tail: ")",
     };
-    debug_assert_eq!(Task::Spawning.as_str(), "spawning");
     let mut ordered: Vec<&Claim> = claims.iter().collect();
     ordered.sort_by_key(|claim| claim.instance.id);
     let rows = ordered

@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use crate::{Tx, dirty};
 
+/// Number of hash buckets; conductors start scanning at different ones, so that they seldom collide.
+pub const BUCKETS: u64 = 1_024;
+
 /// Reads the three words that make a status.
 pub(crate) fn words(
     stage: &str,
@@ -42,7 +45,7 @@ pub struct New {
     pub saga_token: i64,
     /// What was asked for.
     pub spec: RequestSpec,
-    /// Hash bucket, for conductors' scans.
+    /// Hash bucket below [`BUCKETS`], for conductors' scans.
     pub bucket: i64,
     /// When it was asked for.
     pub created: Timestamp,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_db::claims::{self, Claim, Claimed, Waiting};
+use cell_db::instances::BUCKETS;
 use cell_db::{Tx, hosts};
 use model::failpoint::PLACE;
 use model::spec::Protocol;
@@ -15,9 +16,6 @@ use sql::{Error, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::Conductor;
-
-/// Bounds of the hash buckets that rows are scattered over.
-const BUCKETS: u64 = 1_024;
 
 /// What one batch came to.
 #[derive(Default)]

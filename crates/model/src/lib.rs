@@ -10,6 +10,7 @@ pub mod env;
 pub mod failpoint;
 pub mod fault;
 pub mod flavor;
+pub mod hash;
 pub mod host;
 pub mod ids;
 pub mod image;

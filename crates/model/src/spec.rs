@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::flavor::{Flavor, Resources};
+use crate::hash::fnv64;
 use crate::image::ImageRef;
 use crate::time::Timestamp;
 
@@ -251,12 +252,7 @@ impl RequestSpec {
     /// A short hash of what makes the container, for its `skep.spec-hash` label (64-bit FNV-1a, hex).
     pub fn hash(&self) -> String {
         let text = serde_json::to_string(&(&self.image, &self.flavor, &self.container)).unwrap_or_default();
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for byte in text.bytes() {
-            hash ^= u64::from(byte);
-            hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        format!("{hash:016x}")
+        format!("{:016x}", fnv64(text.as_bytes()))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use model::hash::fnv64;
 use model::sync::{Observation, Wanted};
 use model::{At, HostId, Incarnation, InstanceId, Resources};
 use serde::de::DeserializeOwned;
@@ -167,11 +168,7 @@ impl Call for ConsoleTail {
 /// 64-bit FNV-1a hash of id, epoch, placement and generation. Tombstones do not count.
 pub fn digest(items: impl IntoIterator<Item = (InstanceId, At)>) -> u64 {
     items.into_iter().fold(0, |sum, (id, at)| {
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         let numbers = [at.epoch, at.placement, at.generation].map(i64::to_be_bytes);
-        for byte in id.uuid().as_bytes().iter().chain(numbers.as_flattened()) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        sum.wrapping_add(hash)
+        sum.wrapping_add(fnv64(id.uuid().as_bytes().iter().chain(numbers.as_flattened())))
     })
 }

@@ -1,5 +1,6 @@
 //! Picking a cell, from what cells publish of themselves.
 
+use model::hash::fnv64;
 use model::{CellId, InstanceId, RequestSpec, Resources, Summary, Timestamp};
 
 use crate::explain::Explanation;
@@ -114,10 +115,7 @@ fn fits(need: Resources, summary: &Summary) -> i64 {
 
 /// A number in (0, 1) made of both ids (64-bit FNV-1a, finished as in MurmurHash3).
 fn unit(instance: InstanceId, cell: CellId) -> f64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in instance.uuid().as_bytes().iter().chain(cell.uuid().as_bytes()) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let mut hash = fnv64(instance.uuid().as_bytes().iter().chain(cell.uuid().as_bytes()));
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^= hash >> 33;
     ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64

@@ -60,7 +60,7 @@ fn new(shared: &Superconductor, job: &Job) -> Result<New, Fault> {
         epoch: job.mapping.epoch,
         saga_token: job.mapping.saga_token,
         spec,
-        bucket: shared.env.below(store::BUCKETS) as i64,
+        bucket: shared.env.below(instances::BUCKETS) as i64,
         created: job.mapping.created,
     })
 }

@@ -16,7 +16,7 @@ use sql::Work;
 
 use crate::Verbs;
 use crate::boot::waiting;
-use crate::types::{Dark, Named, Names, Page, Query, Seen};
+use crate::types::{Named, Names, Page, Query, Seen};
 
 /// Most instances on a page (Nova's `max_limit`).
 const MOST: usize = 1_000;
@@ -220,21 +220,12 @@ impl Verbs {
             })
             .await?;
         let silent: BTreeSet<InstanceId> = silent.into_iter().collect();
-        let now = self.inner.env.now();
-        for mapping in mappings {
-            let (id, Some(spec)) = (mapping.id, mapping.spec) else { continue };
+        let lasts: HashMap<InstanceId, &Entry> = entries.iter().map(|entry| (entry.key.id, entry)).collect();
+        for mut mapping in mappings {
+            let (id, Some(spec)) = (mapping.id, mapping.spec.take()) else { continue };
             if silent.contains(&id) {
-                let entry = entries.iter().find(|entry| entry.key.id == id);
-                let last = entry.and_then(|entry| entry.last.clone());
-                let cell = mapping.cell.and_then(|cell| self.inner.router.cell(cell).ok());
-                let dark = Dark {
-                    id,
-                    spec,
-                    created: mapping.created,
-                    cell: cell.map(|handle| handle.cell.name.clone()).unwrap_or_default(),
-                    last_status: last.map(|(status, at)| (status, now.since(at))),
-                };
-                seen.insert(id, Seen::Dark(Box::new(dark)));
+                let last = lasts.get(&id).and_then(|entry| entry.last.clone());
+                seen.insert(id, Seen::Dark(Box::new(self.told(mapping, spec, last))));
             } else if mapping.state == State::Live {
                 let instance = waiting(id, spec, mapping.created, Task::Scheduling);
                 seen.insert(id, Seen::Fresh(Box::new(instance)));

@@ -3,7 +3,7 @@
 use api_db::index;
 use api_db::mappings::{self, Mapping, State};
 use model::instance::{Stage, Task};
-use model::{Caller, Fault, Instance, InstanceId, RequestSpec};
+use model::{Caller, Fault, Instance, InstanceId, RequestSpec, Timestamp};
 use router::Located;
 use sql::{Error, Work};
 
@@ -132,10 +132,19 @@ impl Verbs {
                 Box::pin(async move { index::get(tx, id).await })
             })
             .await;
-        let last = last.ok().flatten().and_then(|entry| entry.last);
+        self.told(mapping, spec, last.ok().flatten().and_then(|entry| entry.last))
+    }
+
+    /// An instance whose cell does not answer, with the status last heard of.
+    pub(crate) fn told(
+        &self,
+        mapping: Mapping,
+        spec: RequestSpec,
+        last: Option<(String, Timestamp)>,
+    ) -> Dark {
         let cell = mapping.cell.and_then(|cell| self.inner.router.cell(cell).ok());
         Dark {
-            id,
+            id: mapping.id,
             spec,
             created: mapping.created,
             cell: cell.map(|handle| handle.cell.name.clone()).unwrap_or_default(),
@@ -144,7 +153,7 @@ impl Verbs {
     }
 }
 
-fn between(state: &State, id: InstanceId, spec: RequestSpec, created: model::Timestamp) -> Instance {
+fn between(state: &State, id: InstanceId, spec: RequestSpec, created: Timestamp) -> Instance {
     let task = if *state == State::Live { Task::Scheduling } else { Task::Deleting };
     waiting(id, spec, created, task)
 }

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 
 use bollard::models::{ContainerSummary, Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
+use model::hash::fnv64;
 use model::{Fault, FaultKind, HostId};
 
 use super::facts::Facts;
@@ -40,10 +41,7 @@ pub(super) struct Networks {
 
 /// The network of a project on a host: both are told apart by a hash, because projects are free text.
 pub(super) fn name(host: HostId, project: &str) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in project.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let hash = fnv64(project.as_bytes());
     let host = host.uuid().simple().to_string();
     // The end of an id is random, its beginning is a time.
     format!("skep-{}-{hash:016x}", &host[20..])
