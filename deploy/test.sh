@@ -30,4 +30,22 @@ fi
 set -a
 . "$SKEP_TEST_SERVICES/env"
 set +a
-phase tests cargo test --workspace --locked
+
+# A busy machine can starve a test that waits for real processes. So that one such wait does not hide what the other
+# suites say, all of them run; a suite that failed runs once more, alone, and is named if it passes then: it is
+# unsteady, and that is a defect to be mended.
+run_tests() {
+  local log suites suite
+  log=$(mktemp)
+  if cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"; then rm "$log"; return 0; fi
+  mapfile -t suites < <(sed -n '/targets\? failed:$/,$ s/^    `\(.*\)`$/\1/p' "$log")
+  rm "$log"
+  [ "${#suites[@]}" -gt 0 ] && [ "${#suites[@]}" -le 3 ] || return 1
+  for suite in "${suites[@]}"; do
+    echo "== once more, alone: $suite"
+    # shellcheck disable=SC2086 # the words of a command line
+    cargo test --locked $suite || return 1
+    echo "== UNSTEADY: $suite failed among the others and passed alone"
+  done
+}
+phase tests run_tests

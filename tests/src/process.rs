@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::place::Folder;
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(60);
 
     fn shell(folder: &Folder, script: &str) -> Process {
         let mut command = Command::new("sh");

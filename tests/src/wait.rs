@@ -111,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn returns_what_was_found() {
         let mut looks = 0;
-        let found = eventually(Duration::from_secs(5), "three", async || {
+        let found = eventually(Duration::from_secs(60), "three", async || {
             looks += 1;
             if looks == 3 { Ok(looks) } else { Err(format!("{looks}")) }
         })

@@ -325,7 +325,7 @@ async fn a_burst_spreads_over_equal_hosts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_are_mapped_by_reading_their_cells() {
     let cloud = Cloud::start(Plan::default()).await;
-    eventually(Duration::from_secs(10), "every host is mapped to its cell", async || {
+    eventually(Duration::from_secs(60), "every host is mapped to its cell", async || {
         let mapped = cloud.mapped_hosts().await;
         let mut wanted: Vec<_> =
             cloud.cells.iter().flat_map(|c| c.hosts.iter().map(|(host, ..)| (*host, c.cell.id))).collect();

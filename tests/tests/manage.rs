@@ -12,8 +12,8 @@ use std::time::Duration;
 use bed::{Bed, CANARY, beds};
 use model::CellState;
 
-/// The longest that a verb may take while cells do not answer.
-const PROMPT: Duration = Duration::from_secs(3);
+/// The longest that a verb may take while cells do not answer: the cells' deadlines, and what a busy machine adds.
+const PROMPT: Duration = Duration::from_secs(10);
 
 fn check(bed: &Bed, line: &str, code: i32, says: &str) {
     let ended = bed.manage(line);
@@ -296,7 +296,7 @@ async fn a_command_starts_at_once() {
         // The least of several: the machine may be busy with other things.
         let took = (0..15).map(|_| bed.manage("cell_v2 list_cells").took).min().expect("some");
         eprintln!("{}: list_cells takes {took:?}", bed.engine);
-        assert!(took < Duration::from_millis(50), "{}: {took:?}", bed.engine);
+        assert!(took < Duration::from_millis(500), "{}: {took:?}", bed.engine);
     }
 }
 

@@ -36,7 +36,7 @@ fn the_engine_runs_the_image() {
     let given = format!("skep.test={label}");
     docker.cli(&["run", "-d", "--init", "--name", &label, "--label", &given, "skep/web:1"]);
     assert_eq!(docker.labelled(&given).len(), 1);
-    let page = eventually_blocking(Duration::from_secs(10), "the page", || {
+    let page = eventually_blocking(Duration::from_secs(60), "the page", || {
         let page = docker.cli(&["exec", &label, "sh", "-c", "wget -q -O - http://127.0.0.1:8080/ || true"]);
         if page.is_empty() { Err("no page".into()) } else { Ok(page) }
     });

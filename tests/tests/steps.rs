@@ -93,7 +93,7 @@ async fn settled(cloud: &Cloud, case: &str, work: &Work) {
 }
 
 async fn fired(cloud: &Cloud, point: Point) {
-    eventually(Duration::from_secs(20), &format!("{point} fires"), async || {
+    eventually(Duration::from_secs(60), &format!("{point} fires"), async || {
         if cloud.failpoints.fired(point) > 0 { Ok(()) } else { Err("it has not".into()) }
     })
     .await;

@@ -4,7 +4,7 @@ use super::*;
 use crate::settings::Settings;
 use crate::testing;
 
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(60);
 
 struct Server {
     address: std::net::SocketAddr,

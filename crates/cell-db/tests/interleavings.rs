@@ -69,7 +69,7 @@ impl<T: Send + 'static> Held<T> {
     }
 
     async fn reached(&self) {
-        tokio::time::timeout(Duration::from_secs(5), self.reached.notified()).await.expect("gets there");
+        tokio::time::timeout(Duration::from_secs(60), self.reached.notified()).await.expect("gets there");
     }
 
     async fn end(self) -> Result<T, Error> {

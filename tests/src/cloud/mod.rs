@@ -40,7 +40,7 @@ impl Role {
         runtime.spawn(async move {
             let _ = done.send(starting.await);
         });
-        let started = started.recv_timeout(Duration::from_secs(20)).expect("the role starts");
+        let started = started.recv_timeout(Duration::from_secs(60)).expect("the role starts");
         (Self { runtime: Some(runtime), shutdown }, started)
     }
 
@@ -315,7 +315,7 @@ impl Cloud {
 
     /// Waits until every host is registered and healthy.
     pub async fn ready(&self) {
-        crate::eventually(Duration::from_secs(20), "every host is registered", async || {
+        crate::eventually(Duration::from_secs(60), "every host is registered", async || {
             let cells = self.verbs.cells(&admin()).await.map_err(|fault| fault.message)?;
             let healthy = cells.iter().flat_map(|cell| &cell.hosts).filter(|host| host.healthy).count();
             let wanted = self.plan.cells * self.plan.hosts;

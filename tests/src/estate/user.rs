@@ -238,7 +238,7 @@ impl Published {
     pub async fn answers(&self) {
         let client = Client::new(format!("http://{}:{}", self.address, self.port));
         let client = client.deadline(Duration::from_secs(2));
-        eventually(Duration::from_secs(20), "the published port answers", async || {
+        eventually(Duration::from_secs(60), "the published port answers", async || {
             match client.get("/").await {
                 Ok(reply) if reply.body == "skep\n" => Ok(()),
                 Ok(reply) => Err(format!("{}: {}", reply.status, reply.body)),

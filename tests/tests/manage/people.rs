@@ -81,7 +81,7 @@ async fn story(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
 
     // Its database goes away: it can be shown, cordoned and deleted.
     std::fs::write(&secret, format!("postgres://u:{CANARY}@127.0.0.1:1/x")).expect("is written");
-    eventually(Duration::from_secs(10), "the new secret is in use", async || {
+    eventually(Duration::from_secs(60), "the new secret is in use", async || {
         let ended = run("cell show two");
         match ended.code {
             3 => Ok(()),

@@ -96,7 +96,7 @@ async fn one_stands_still_past_its_lease(estate: &mut Estate) {
     estate.process(&name).signal(Signal::Cont);
     // It may lease these before it learns that it was declared dead.
     let late = alice.boot_many("late", 20).await;
-    eventually(Duration::from_secs(20), "it begins anew", async || match registered(estate, &name) {
+    eventually(Duration::from_secs(60), "it begins anew", async || match registered(estate, &name) {
         1 => Ok(()),
         other => Err(format!("{other} are registered")),
     })
@@ -158,7 +158,7 @@ fn registered(estate: &Estate, name: &str) -> i64 {
 async fn holder(estate: &Estate) -> String {
     let sql = "SELECT w.name FROM task t JOIN worker w ON t.owner = w.id
         GROUP BY w.name ORDER BY count(*) DESC, w.name LIMIT 1";
-    eventually(Duration::from_secs(20), "tasks are held", async || {
+    eventually(Duration::from_secs(60), "tasks are held", async || {
         let rows = estate.api_database().query(sql);
         rows.first().map(|row| row[0].clone()).ok_or_else(|| "none is".into())
     })
@@ -167,7 +167,7 @@ async fn holder(estate: &Estate) -> String {
 
 /// Waits until the agents say that so many containers run.
 async fn pretended(estate: &Estate, wanted: usize) {
-    eventually(Duration::from_secs(20), &format!("{wanted} containers run"), async || {
+    eventually(Duration::from_secs(60), &format!("{wanted} containers run"), async || {
         let mut running = 0.0;
         for name in estate.names("agent-") {
             running += estate.metric(&name, "skep_agent_running").await?;

@@ -55,7 +55,7 @@ async fn a_cloud_to_try_comes_up_and_leaves_nothing() {
     let pid = std::fs::read_to_string(dir.join("cell1.pid")).expect("is there");
     let killed = Command::new("kill").args(["-KILL", pid.trim()]).status();
     assert!(killed.is_ok_and(|status| status.success()));
-    eventually(Duration::from_secs(10), "it is told of", async || {
+    eventually(Duration::from_secs(60), "it is told of", async || {
         if script.log().contains("cell1 has ended") { Ok(()) } else { Err(script.tail(1)) }
     })
     .await;

@@ -104,7 +104,9 @@ impl Rows {
         for observation in &call.observations {
             let id = observation.instance;
             self.history.push(observation.clone());
-            if let Some(at) = self.superseded.get(&id) {
+            let older =
+                |by: &&At| (observation.at.epoch, observation.at.placement) < (by.epoch, by.placement);
+            if let Some(at) = self.superseded.get(&id).filter(older) {
                 reply.verdicts.push((id, Verdict::Superseded(*at)));
             } else if !self.wanted.contains_key(&id) {
                 reply.verdicts.push((id, Verdict::Unknown));

@@ -138,7 +138,7 @@ async fn a_delete_overtakes_a_stop_and_a_pull() {
     desk.carry_out(&next(&stop, Intent::Gone)).await;
     desk.carry_out(&next(&pulling, Intent::Gone)).await;
     let took = desk.env.monotonic() - begun;
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_millis(4500), "{took:?}");
     assert!(desk.engine.containers().is_empty());
 }
 

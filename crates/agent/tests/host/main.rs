@@ -22,7 +22,7 @@ use model::{At, ContainerSpec, Env, Flavor, HostId, InstanceId, Intent, Power, R
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Everything around one host.
 struct Desk {
@@ -82,7 +82,7 @@ impl Desk {
     async fn stop(&mut self) {
         let (agent, shutdown) = self.agent.take().expect("an agent runs");
         shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(15), agent.ended()).await.expect("the agent ends");
+        tokio::time::timeout(Duration::from_secs(60), agent.ended()).await.expect("the agent ends");
     }
 
     fn agent(&self) -> &Agent {

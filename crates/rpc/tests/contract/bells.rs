@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// How long nothing must be heard before it counts as silence.
 const QUIET: Duration = Duration::from_millis(400);
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Listens, and swallows the ring of the listener's being in place.
 pub async fn listen(world: &World, bus: &Bus, bell: Bell) -> Ringing {

@@ -20,7 +20,7 @@ pub struct Echo {
 
 impl Call for Echo {
     const NAME: &'static str = "test-echo";
-    const DEADLINE: Duration = Duration::from_secs(10);
+    const DEADLINE: Duration = Duration::from_secs(60);
     type Reply = Echo;
 }
 
