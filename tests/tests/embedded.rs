@@ -22,6 +22,7 @@ fn wish(name: &str) -> Boot {
         zone: None,
         region: String::new(),
         description: None,
+        extra: Default::default(),
         count: 1,
     }
 }

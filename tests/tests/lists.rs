@@ -31,6 +31,7 @@ async fn boot(cloud: &Cloud, name: &str, flavor: &str) -> InstanceId {
         zone: None,
         region: String::new(),
         description: None,
+        extra: Default::default(),
         count: 1,
     };
     cloud.verbs.boot(&caller(), &context(), wish).await.expect("is accepted")[0].id

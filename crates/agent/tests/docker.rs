@@ -63,6 +63,7 @@ impl Desk {
             container,
             metadata: BTreeMap::new(),
             description: None,
+            extra: Default::default(),
             deadline: model::Timestamp(i64::MAX),
         };
         Order {

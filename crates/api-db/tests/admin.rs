@@ -44,6 +44,7 @@ fn spec() -> RequestSpec {
         container: ContainerSpec::default(),
         metadata: Default::default(),
         description: None,
+        extra: Default::default(),
         deadline: Timestamp(i64::MAX),
     }
 }

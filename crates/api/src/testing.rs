@@ -113,6 +113,7 @@ pub fn spec() -> RequestSpec {
         },
         metadata: BTreeMap::from([("role".into(), "front".into())]),
         description: None,
+        extra: Default::default(),
         deadline: Timestamp(0),
     }
 }

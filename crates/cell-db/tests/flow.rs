@@ -37,6 +37,7 @@ fn spec() -> RequestSpec {
         container: ContainerSpec::default(),
         metadata: Default::default(),
         description: None,
+        extra: Default::default(),
         deadline: Timestamp(i64::MAX),
     }
 }

@@ -27,6 +27,7 @@ fn new(id: InstanceId, epoch: i64, saga_token: i64) -> New {
         container: ContainerSpec::default(),
         metadata: Default::default(),
         description: None,
+        extra: Default::default(),
         deadline: Timestamp(i64::MAX),
     };
     New { id, epoch, saga_token, spec, bucket: 7, created: Timestamp(5) }

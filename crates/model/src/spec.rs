@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::extra::Extra;
 use crate::fault::Fault;
 use crate::flavor::{Flavor, Resources};
 use crate::hash::fnv64;
@@ -239,6 +240,9 @@ pub struct RequestSpec {
     /// Free text, if any.
     #[serde(default)]
     pub description: Option<String>,
+    /// What the compute face keeps beside that.
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
     /// When it must be running or in error.
     pub deadline: Timestamp,
 }

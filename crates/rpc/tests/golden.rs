@@ -113,6 +113,7 @@ fn spec() -> RequestSpec {
         },
         metadata: [("owner".to_owned(), "me".to_owned())].into(),
         description: Some("A web server".into()),
+        extra: Default::default(),
         deadline: Timestamp(1_700_000_000_000_000),
     }
 }

@@ -24,6 +24,7 @@ fn spec(vcpus: i64, memory_mib: i64) -> RequestSpec {
         container: Default::default(),
         metadata: Default::default(),
         description: None,
+        extra: Default::default(),
         deadline: Timestamp(0),
     }
 }

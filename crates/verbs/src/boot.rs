@@ -63,6 +63,7 @@ impl Verbs {
                         container: wish.container.clone(),
                         metadata: wish.metadata.clone(),
                         description: wish.description.clone(),
+                        extra: wish.extra.clone(),
                         deadline: now.plus(inner.settings.build_deadline),
                     },
                 })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::image::ImageRef;
 use model::{
-    CellId, CellState, ContainerSpec, HostId, Instance, InstanceId, RequestSpec, Resources, Timestamp,
+    CellId, CellState, ContainerSpec, Extra, HostId, Instance, InstanceId, RequestSpec, Resources, Timestamp,
 };
 
 /// What a caller asks for when booting.
@@ -27,6 +27,8 @@ pub struct Boot {
     pub region: String,
     /// Free text.
     pub description: Option<String>,
+    /// What the compute face keeps beside that.
+    pub extra: Extra,
     /// How many instances, at least 1.
     pub count: u32,
 }

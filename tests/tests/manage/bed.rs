@@ -281,6 +281,7 @@ pub fn spec() -> RequestSpec {
         container: ContainerSpec::default(),
         metadata: Default::default(),
         description: None,
+        extra: Default::default(),
         deadline: Timestamp(i64::MAX),
     }
 }

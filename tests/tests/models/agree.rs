@@ -116,6 +116,7 @@ fn spec() -> RequestSpec {
         container: model::ContainerSpec::default(),
         metadata: Default::default(),
         description: None,
+        extra: Default::default(),
         deadline: Timestamp(i64::MAX),
     }
 }

@@ -150,6 +150,7 @@ fn spec(container: ContainerSpec) -> RequestSpec {
         container,
         metadata: Default::default(),
         description: None,
+        extra: Default::default(),
         deadline: model::Timestamp(i64::MAX),
     }
 }

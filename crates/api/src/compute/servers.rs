@@ -37,6 +37,7 @@ pub async fn create(call: Call) -> Answered {
         zone: asked.zone,
         region: call.shared.settings.region.clone(),
         description: asked.description,
+        extra: Default::default(),
         count: asked.count,
     };
     let made = verbs.boot(&call.caller, &call.context, boot).await.map_err(missing_is_invalid)?;
