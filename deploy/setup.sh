@@ -1,11 +1,13 @@
 #!/bin/bash
-# Installs what the tests need on Debian 12: PostgreSQL, RabbitMQ, Docker Engine, a static busybox, small tools.
+# Installs what the tests need on Debian 12: PostgreSQL, RabbitMQ, Docker Engine, a static busybox, small tools, and
+# the OpenStack clients of clients.txt in a folder of their own below Cargo's target (nothing of Python's is changed).
 # Run it as root. It installs only what is missing, and starts none of it: services.sh starts private copies.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin:/sbin DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 packages=(postgresql rabbitmq-server docker.io busybox-static iproute2 procps curl iptables
-  util-linux ca-certificates gcc libc6-dev)
+  util-linux ca-certificates gcc libc6-dev python3 python3-venv)
 die() { echo "setup: $*" >&2; exit 1; }
 missing() {
   local p
@@ -40,3 +42,17 @@ fi
 for program in runuser setsid flock ip ss pgrep kill dockerd docker containerd busybox curl cc; do
   command -v "$program" >/dev/null || die "$program is still missing"
 done
+
+target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+clients=$target/clients
+install_clients() {
+  rm -rf "$clients"
+  mkdir -p "$target"
+  /usr/bin/python3 -m venv "$clients"
+  "$clients/bin/pip" install --quiet --disable-pip-version-check --retries 5 -r deploy/clients.txt
+}
+# The list lies in the folder once all of it is installed.
+if ! cmp -s deploy/clients.txt "$clients/installed.txt"; then
+  retry install_clients
+  cp deploy/clients.txt "$clients/installed.txt"
+fi

@@ -9,6 +9,7 @@
 //! [`Services::private`], because the shared ones serve the stories beside it.
 
 pub mod check;
+pub mod clients;
 pub mod cloud;
 pub mod estate;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod process;
 pub mod services;
 pub mod wait;
 
+pub use clients::OpenStack;
 pub use estate::Estate;
 pub use http::{Client, Reply};
 pub use place::{Folder, free_port, root, skep, sources, unique};

@@ -18,6 +18,16 @@ pub fn token(user: &str) -> String {
     format!("token-of-{user}-0123456789")
 }
 
+/// A `clouds.yaml` for a user.
+pub fn clouds(url: &str, user: &str) -> String {
+    format!(
+        "clouds:\n  {user}:\n    auth_type: admin_token\n    auth: {{endpoint: '{url}/v2.1', token: '{}'}}\n    \
+         compute_endpoint_override: '{url}/compute/v2.1'\n    image_endpoint_override: '{url}/image'\n    \
+         identity_endpoint_override: '{url}/identity/v3'\n",
+        token(user)
+    )
+}
+
 /// Writes what the processes of an estate read.
 pub struct Papers<'a> {
     pub folder: &'a Folder,

@@ -18,7 +18,7 @@ use model::HostId;
 
 use crate::check::{Books, Engines};
 use crate::services::{Database, Docker, Services, Vhost};
-use crate::{Client, Folder, Process, Signal, eventually, free_port, skep};
+use crate::{Client, Folder, OpenStack, Process, Signal, eventually, free_port, skep};
 use config::Papers;
 use containers::Containers;
 
@@ -254,6 +254,18 @@ impl Estate {
     /// If there is no such process.
     pub fn user_at(&self, name: &str, api: usize) -> User {
         User::new(&self.url(api), &config::token(name))
+    }
+
+    /// The OpenStack client in the hands of a caller of the first API process.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn openstack(&self, name: &str) -> OpenStack {
+        let file = self.folder.join(format!("clouds-{name}.yaml"));
+        if let Err(error) = std::fs::write(&file, config::clouds(&self.url(0), name)) {
+            panic!("cannot write {}: {error}", file.display());
+        }
+        OpenStack::new(&file, name)
     }
 
     /// The address of one of the API processes, counted from 0.

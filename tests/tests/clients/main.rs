@@ -1,0 +1,4 @@
+//! The released clients of OpenStack, unmodified, against a cloud of three cells: PostgreSQL, RabbitMQ, real
+//! containers, each role a process of its own.
+
+mod servers;
