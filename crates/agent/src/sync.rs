@@ -161,6 +161,7 @@ impl Sync {
         self.register = self.health.is_healthy() != healthy;
         let asked = Duration::from_millis(registered.heartbeat_ms.max(100));
         self.heartbeat = config.heartbeat.min(asked);
+        self.driver.table.number_from(registered.first_seq);
         self.meet(registered.incarnation.uuid());
         self.health.registered();
         Ok(())

@@ -31,6 +31,8 @@ pub(crate) struct Inner {
     pub held: bool,
     /// The agent ends: nothing new is begun.
     pub closing: bool,
+    /// The number of the newest observation of this session.
+    seq: i64,
     dirty: BTreeSet<InstanceId>,
     due: BinaryHeap<Reverse<(Duration, InstanceId)>>,
 }
@@ -115,23 +117,30 @@ impl Table {
         (ids, None)
     }
 
+    /// Observations are numbered above `first` from now on. A cell that does not say gets the clock's
+    /// word, which is above everything told before unless the clock was set back.
+    pub fn number_from(&self, first: i64) {
+        let first = if first > 0 { first } else { self.env.now().0 };
+        let mut inner = self.lock();
+        inner.seq = inner.seq.max(first);
+    }
+
     /// Makes observations of what is unreported, oldest ids first, up to about `bytes`.
     pub fn send(&self, bytes: usize) -> Sent {
-        let now = self.env.now().0;
         let mut inner = self.lock();
         let mut sent = Sent::default();
         let mut size = 0;
         while size < bytes {
             let Some(id) = inner.dirty.pop_first() else { break };
-            let Some(slot) = inner.slots.get_mut(&id) else { continue };
-            // Above everything told before, even if the journal that counted it was lost.
-            slot.marks.seq = now.max(slot.marks.seq + 1);
-            let observation = slot.observation(id, slot.marks.seq);
+            let seq = inner.seq + 1;
+            let Some(slot) = inner.slots.get(&id) else { continue };
+            let observation = slot.observation(id, seq);
             let observed = &observation.observed;
             size +=
                 400 + observed.ports.len() * 80 + observation.fault.as_ref().map_or(0, |f| f.message.len());
             sent.wishes.push(slot.wish.at);
             sent.observations.push(observation);
+            inner.seq = seq;
         }
         sent.was_cut = !inner.dirty.is_empty();
         sent

@@ -32,8 +32,12 @@ pub struct Registration {
     pub healthy: bool,
 }
 
-/// Stores a host or what is new about it. An operator's `enabled` is kept.
-pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Result<(), Error> {
+/// Observations of one session are numbered below the first of the next: 2^40 of them are decades of work.
+const SESSION_SHIFT: u32 = 40;
+
+/// Stores a host or what is new about it. An operator's `enabled` is kept. Returns the number that its
+/// session's observations begin above, which is higher than all of any session before.
+pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Result<i64, Error> {
     const SQL: &str = "INSERT INTO host (id, name, zone, engine, address, enabled, healthy, session, boot,
             version, beat, silent, seen_at, cap_vcpus_milli, cap_memory_mib, cap_slots,
             used_vcpus_milli, used_memory_mib, used_slots, shrunk)
@@ -45,7 +49,9 @@ pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Resul
             cap_vcpus_milli = excluded.cap_vcpus_milli, cap_memory_mib = excluded.cap_memory_mib,
             cap_slots = excluded.cap_slots,
             shrunk = host.used_vcpus_milli > excluded.cap_vcpus_milli
-                OR host.used_memory_mib > excluded.cap_memory_mib OR host.used_slots > excluded.cap_slots";
+                OR host.used_memory_mib > excluded.cap_memory_mib OR host.used_slots > excluded.cap_slots,
+            sessions = host.sessions + CASE WHEN host.session = excluded.session THEN 0 ELSE 1 END
+        RETURNING sessions";
     let cap = host.capacity;
     let args = args![
         host.id,
@@ -62,7 +68,9 @@ pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Resul
         cap.memory_mib,
         cap.slots
     ];
-    tx.exec(SQL, args).await.map(drop)
+    let sessions: Option<(i64,)> = tx.opt(SQL, args).await?;
+    let (sessions,) = sessions.ok_or_else(|| Error::corrupt("host.sessions", "none"))?;
+    Ok(sessions << SESSION_SHIFT)
 }
 
 /// Records a sign of life. False if the host is not registered with this session.

@@ -33,6 +33,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0001_first.sql"),
         tasks::TABLES,
         include_str!("../migrations/0002_host_disabled.sql"),
+        include_str!("../migrations/0003_host_sessions.sql"),
     ],
     oldest: 3,
 };

@@ -35,6 +35,10 @@ fn spec() -> RequestSpec {
 }
 
 async fn register(tx: &mut Tx, id: HostId) -> Result<(), Error> {
+    register_session(tx, id, id.uuid()).await.map(drop)
+}
+
+async fn register_session(tx: &mut Tx, id: HostId, session: uuid::Uuid) -> Result<i64, Error> {
     let host = Registration {
         id,
         name: "h".into(),
@@ -43,7 +47,7 @@ async fn register(tx: &mut Tx, id: HostId) -> Result<(), Error> {
         address: "127.0.0.1".into(),
         capacity: Resources { vcpus_milli: 4_000, memory_mib: 640, slots: 4 },
         boot: id.uuid(),
-        session: id.uuid(),
+        session,
         version: "0".into(),
         healthy: true,
     };
@@ -113,5 +117,28 @@ async fn a_host_is_disabled_enabled_and_deleted() {
             })
         });
         assert_eq!(gone.await.expect("is written"), (true, false, 1), "{}", fresh.engine);
+    }
+}
+
+#[tokio::test]
+async fn a_later_session_is_numbered_above_all_before() {
+    let env = Env::system();
+    for fresh in fresh().await {
+        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
+        cell_db::SCHEMA.migrate(&db, &env).await.expect("migrates");
+        let (host, one, two): (HostId, _, _) = (env.id(), env.uuid(), env.uuid());
+        let numbers = db.write(move |tx| -> Work<'_, Vec<i64>> {
+            Box::pin(async move {
+                let mut numbers = Vec::new();
+                for session in [one, one, two, one] {
+                    numbers.push(register_session(tx, host, session).await?);
+                }
+                Ok(numbers)
+            })
+        });
+        let numbers = numbers.await.expect("registers");
+        assert!(numbers[0] > env.now().0, "{}: also above what clocks gave", fresh.engine);
+        assert_eq!(numbers[0], numbers[1], "{}: the same session goes on", fresh.engine);
+        assert!(numbers[1] < numbers[2] && numbers[2] < numbers[3], "{}: {numbers:?}", fresh.engine);
     }
 }

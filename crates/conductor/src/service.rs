@@ -48,9 +48,9 @@ async fn register(conductor: &Conductor, call: Register) -> Result<Registered, F
     });
     let now = conductor.env.now();
     let stored = host.clone();
-    conductor
+    let first_seq = conductor
         .db
-        .write(move |tx| -> Work<'_, ()> {
+        .write(move |tx| -> Work<'_, i64> {
             let host = stored.clone();
             Box::pin(async move { hosts::register(tx, &host, now).await })
         })
@@ -61,6 +61,7 @@ async fn register(conductor: &Conductor, call: Register) -> Result<Registered, F
     Ok(Registered {
         incarnation: conductor.incarnation,
         heartbeat_ms: conductor.settings.heartbeat.as_millis() as u64,
+        first_seq,
     })
 }
 

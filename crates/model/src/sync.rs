@@ -81,7 +81,7 @@ pub struct Observation {
     pub instance: InstanceId,
     /// The newest wish that the host has journaled.
     pub at: At,
-    /// The agent's counter for this instance and placement.
+    /// The agent's counter: higher than in all it told before, of this session or of any earlier one.
     pub seq: i64,
     /// What became of that wish.
     pub outcome: Outcome,

@@ -76,6 +76,10 @@ pub struct Registered {
     pub incarnation: Incarnation,
     /// How often to sync at least, in milliseconds.
     pub heartbeat_ms: u64,
+    /// This session's observations are numbered above this, which is above those of all sessions before;
+    /// 0 if the cell does not say.
+    #[serde(default)]
+    pub first_seq: i64,
 }
 
 impl Call for Register {

@@ -134,7 +134,10 @@ fn register() {
         healthy: true,
     };
     golden("register", &call);
-    golden("registered", &Registered { incarnation: id::<Incarnation>(4), heartbeat_ms: 5_000 });
+    golden(
+        "registered",
+        &Registered { incarnation: id::<Incarnation>(4), heartbeat_ms: 5_000, first_seq: 9 },
+    );
 }
 
 #[test]

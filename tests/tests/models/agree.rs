@@ -296,7 +296,7 @@ async fn the_models_guards_are_the_databases() {
                 version: "0".into(),
                 healthy: true,
             };
-            hosts::register(tx, &host, Timestamp(1)).await
+            hosts::register(tx, &host, Timestamp(1)).await.map(drop)
         })
     });
     registered.await.expect("registers");

@@ -105,7 +105,7 @@ pub struct Marks {
     pub restart_done: i64,
     /// How often the container was restarted by us since somebody asked for a start.
     pub restarts: i64,
-    /// The counter of observations.
+    /// The counter of observations, when agents numbered them by the clock: kept for the format.
     pub seq: i64,
 }
 

@@ -47,7 +47,8 @@ impl Cell {
                 rows.registrations.push(call);
                 rows.forget_host = false;
                 let incarnation = rows.incarnation.unwrap();
-                async move { Ok(Registered { incarnation, heartbeat_ms: 60_000 }) }
+                let first_seq = (rows.registrations.len() as i64) << 40;
+                async move { Ok(Registered { incarnation, heartbeat_ms: 60_000, first_seq }) }
             })
             .on(move |_, call: SyncHost| {
                 let reply = b.lock().unwrap().sync(call);

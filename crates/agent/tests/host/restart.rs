@@ -6,7 +6,7 @@ use agent::engine::scripted::{Script, Verb};
 use agent::engine::{Engine, Name, Order};
 use model::drill::Drill;
 use model::sync::{Outcome, Wanted};
-use model::{ContainerSpec, Intent, Power};
+use model::{ContainerSpec, Env, Intent, Power};
 
 use crate::{Desk, command, eventually, next, run};
 
@@ -155,4 +155,29 @@ async fn an_engine_that_is_away_is_waited_for() {
     desk.engine.gate().set(Drill::Off);
     assert_eq!(desk.settled(&wish).await.power, Power::Running);
     eventually("it is ready", || status().ready().is_ok(), || format!("{:?}", status())).await;
+}
+
+/// A clock that was set back tells nothing of the order of observations, and neither does a lost journal.
+#[tokio::test]
+async fn an_agent_whose_clock_was_set_back_is_heard() {
+    struct SetBack(Env);
+    impl model::time::Clock for SetBack {
+        fn now(&self) -> model::Timestamp {
+            model::Timestamp(1_000_000)
+        }
+        fn monotonic(&self) -> Duration {
+            self.0.monotonic()
+        }
+    }
+    let mut desk = Desk::new().await;
+    let wish = command(&["a"], "no");
+    let before = desk.carry_out(&wish).await;
+    desk.stop().await;
+    std::fs::remove_dir_all(&desk.dir).unwrap();
+    assert!(desk.engine.exit(Name::new(wish.instance, wish.at), 3));
+    let clock = std::sync::Arc::new(SetBack(Env::system()));
+    desk.env = Env::new(clock, std::sync::Arc::new(model::env::SystemRng));
+    desk.start().await;
+    let heard = desk.observed(wish.instance, "it is heard", |o| o.power == Power::Stopped).await;
+    assert!(heard.seq > before.seq, "{} after {}", heard.seq, before.seq);
 }
