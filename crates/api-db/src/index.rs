@@ -1,62 +1,144 @@
-//! The index that lists are made of: one row beside each mapping.
+//! The index that lists are made of: one row beside each mapping, written when the instance is asked for,
+//! when its cell tells of it, and when it is gone.
 
-use model::{CellId, HostId, InstanceId, RequestSpec, Timestamp};
+use model::{CellId, Instance, InstanceId, RequestSpec, Stage, Timestamp};
 use sql::{Error, Rows, args};
 use uuid::Uuid;
 
 use crate::Tx;
 
-/// Where a list goes on: after this key, newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// When the instance was asked for.
-    pub created: Timestamp,
-    /// The instance.
-    pub id: InstanceId,
-}
-
 /// One entry of the index, with where the instance lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands in the list.
-    pub key: Key,
+    /// The instance.
+    pub id: InstanceId,
+    /// When it was asked for.
+    pub created: Timestamp,
     /// Whose it is.
     pub project: String,
-    /// Its name.
-    pub name: String,
+    /// Who asked for it.
+    pub user: String,
     /// The region that was asked for; empty means any.
     pub region: String,
+    /// Its name.
+    pub name: String,
+    /// Its description, if it has one.
+    pub description: String,
+    /// Its image's reference.
+    pub image: String,
+    /// The id that stands for the image.
+    pub image_id: Uuid,
+    /// Its flavor's id.
+    pub flavor: String,
+    /// What the instances of one request have in common.
+    pub reservation: String,
     /// Its cell, once bound.
     pub cell: Option<CellId>,
     /// Bindings so far.
     pub epoch: i64,
-    /// The status last heard of, and when it was so.
-    pub last: Option<(String, Timestamp)>,
+    /// Whether it is known to be gone.
+    pub deleted: bool,
+    /// What was last heard of it.
+    pub last: Last,
 }
 
+/// What was last heard of an instance. A text that is not known is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Nova's `status`.
+    pub status: String,
+    /// Nova's `vm_state`.
+    pub vm_state: String,
+    /// Nova's `task_state`.
+    pub task_state: String,
+    /// Nova's number of the power state.
+    pub power: i64,
+    /// Its host's name.
+    pub host: String,
+    /// Its availability zone; before it has a host, the one that was asked for.
+    pub zone: String,
+    /// Its address.
+    pub address: String,
+    /// When anything visible last changed.
+    pub updated: Timestamp,
+    /// When it first ran.
+    pub launched: Option<Timestamp>,
+    /// When it was deleted.
+    pub terminated: Option<Timestamp>,
+}
+
+/// The columns of an entry; `i` is the index, `m` the mapping.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT i.instance, i.project, i.user_id, i.region, i.created_at, i.name, i.deleted, i.status,
+             i.updated_at, i.image, i.image_id, i.flavor, i.description, i.reservation, i.zone, i.vm_state,
+             i.task_state, i.power_state, i.host_name, i.address, i.launched_at, i.terminated_at, m.cell, m.epoch
+             FROM instance_index i JOIN instance_mapping m ON m.id = i.instance ",
+            $rest
+        )
+    };
+}
+pub(crate) use select;
+
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(crate) struct Row {
     instance: Uuid,
     project: String,
-    name: String,
+    user_id: String,
     region: String,
     created_at: i64,
+    name: String,
+    deleted: bool,
     status: Option<String>,
     updated_at: Option<i64>,
+    image: String,
+    image_id: Option<Uuid>,
+    flavor: String,
+    description: String,
+    reservation: String,
+    zone: String,
+    vm_state: String,
+    task_state: String,
+    power_state: i64,
+    host_name: String,
+    address: String,
+    launched_at: i64,
+    terminated_at: i64,
     cell: Option<Uuid>,
     epoch: i64,
 }
 
 impl From<Row> for Entry {
     fn from(row: Row) -> Self {
+        let time = |at: i64| (at != 0).then_some(Timestamp(at));
         Self {
-            key: Key { created: Timestamp(row.created_at), id: InstanceId(row.instance) },
+            id: InstanceId(row.instance),
+            created: Timestamp(row.created_at),
             project: row.project,
-            name: row.name,
+            user: row.user_id,
             region: row.region,
+            name: row.name,
+            description: row.description,
+            image: row.image,
+            image_id: row.image_id.unwrap_or_default(),
+            flavor: row.flavor,
+            reservation: row.reservation,
             cell: row.cell.map(CellId),
             epoch: row.epoch,
-            last: row.status.zip(row.updated_at.map(Timestamp)),
+            deleted: row.deleted,
+            last: Last {
+                status: row.status.unwrap_or_else(|| "BUILD".into()),
+                vm_state: row.vm_state,
+                task_state: row.task_state,
+                power: row.power_state,
+                host: row.host_name,
+                zone: row.zone,
+                address: row.address,
+                updated: Timestamp(row.updated_at.unwrap_or(row.created_at)),
+                launched: time(row.launched_at),
+                terminated: time(row.terminated_at),
+            },
         }
     }
 }
@@ -68,87 +150,107 @@ pub(crate) async fn create(
     created: Timestamp,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO instance_index
-        (instance, project, user_id, region, created_at, name, deleted, epoch, version)
-        VALUES ($1, $2, $3, $4, $5, $6, false, 0, 0)";
-    let (project, user) = (spec.project.as_str(), spec.user.as_str());
-    tx.exec(SQL, args![id, project, user, spec.region.as_str(), created, spec.name.as_str()]).await.map(drop)
+        (instance, project, user_id, region, created_at, name, deleted, epoch, version, status, updated_at,
+         task_state, image, image_id, flavor, description, reservation, zone)
+        VALUES ($1, $2, $3, $4, $5, $6, false, 0, 0, 'BUILD', $5, 'scheduling', $7, $8, $9, $10, $11, $12)";
+    let args = args![
+        id,
+        spec.project.as_str(),
+        spec.user.as_str(),
+        spec.region.as_str(),
+        created,
+        spec.name.as_str(),
+        spec.image.as_str(),
+        spec.image.uuid(),
+        spec.flavor.id.as_str(),
+        spec.description.as_deref().unwrap_or_default(),
+        spec.reservation(),
+        spec.zone.as_deref().unwrap_or_default()
+    ];
+    tx.exec(SQL, args).await.map(drop)
 }
 
-pub(crate) async fn delete(tx: &mut Tx, ids: &[InstanceId]) -> Result<(), Error> {
-    const SQL: Rows =
-        Rows { head: "UPDATE instance_index SET deleted = true WHERE instance IN (VALUES", tail: ")" };
-    tx.exec_rows(SQL, ids.iter().map(|id| args![*id]).collect()).await.map(drop)
-}
-
-/// The newest `limit` entries after `after`, of one project or of all.
-pub async fn page(
-    tx: &mut Tx,
-    project: Option<&str>,
-    after: Option<Key>,
-    limit: i64,
-) -> Result<Vec<Entry>, Error> {
-    const ONE: &str =
-        "SELECT i.instance, i.project, i.name, i.region, i.created_at, i.status, i.updated_at, m.cell, m.epoch
-        FROM instance_index i JOIN instance_mapping m ON m.id = i.instance
-        WHERE i.project = $1 AND NOT i.deleted AND (i.created_at, i.instance) < ($2, $3)
-        ORDER BY i.created_at DESC, i.instance DESC LIMIT $4";
-    const ALL: &str =
-        "SELECT i.instance, i.project, i.name, i.region, i.created_at, i.status, i.updated_at, m.cell, m.epoch
-        FROM instance_index i JOIN instance_mapping m ON m.id = i.instance
-        WHERE NOT i.deleted AND (i.created_at, i.instance) < ($1, $2)
-        ORDER BY i.created_at DESC, i.instance DESC LIMIT $3";
-    let (created, id) = match after {
-        Some(key) => (key.created.0, key.id.uuid()),
-        None => (i64::MAX, Uuid::max()),
+/// Marks entries of instances that are gone. They stay, for lists of what was deleted and as markers, until
+/// they are archived.
+pub(crate) async fn delete(tx: &mut Tx, ids: &[InstanceId], now: Timestamp) -> Result<(), Error> {
+    const SQL: Rows = Rows {
+        head: "UPDATE instance_index SET deleted = true, status = 'DELETED', vm_state = 'deleted',
+            task_state = '', power_state = 0, host = NULL, host_name = '', address = '',
+            updated_at = v.column2,
+            terminated_at = CASE WHEN terminated_at = 0 THEN v.column2 ELSE terminated_at END FROM (VALUES",
+        tail: ") AS v WHERE instance = v.column1",
     };
-    let rows: Vec<Row> = match project {
-        Some(project) => tx.all(ONE, args![project, created, id, limit]).await?,
-        None => tx.all(ALL, args![created, id, limit]).await?,
-    };
-    Ok(rows.into_iter().map(Entry::from).collect())
+    tx.exec_rows(SQL, ids.iter().map(|id| args![*id, now]).collect()).await.map(drop)
 }
 
 /// One entry.
 pub async fn get(tx: &mut Tx, id: InstanceId) -> Result<Option<Entry>, Error> {
-    const SQL: &str =
-        "SELECT i.instance, i.project, i.name, i.region, i.created_at, i.status, i.updated_at, m.cell, m.epoch
-        FROM instance_index i JOIN instance_mapping m ON m.id = i.instance WHERE i.instance = $1";
-    Ok(tx.opt::<Row>(SQL, args![id]).await?.map(Entry::from))
-}
-
-/// The list key of an instance, for markers. Deleted ones still have one.
-pub async fn key(tx: &mut Tx, project: Option<&str>, id: InstanceId) -> Result<Option<Key>, Error> {
-    const SQL: &str = "SELECT created_at FROM instance_index
-        WHERE instance = $1 AND ($2 IS NULL OR project = $2)";
-    let row: Option<(i64,)> = tx.opt(SQL, args![id, project]).await?;
-    Ok(row.map(|(created,)| Key { created: Timestamp(created), id }))
+    Ok(tx.opt::<Row>(select!("WHERE i.instance = $1"), args![id]).await?.map(Entry::from))
 }
 
 /// What a cell said of one of its instances.
 #[derive(Clone, Debug)]
 pub struct Heard {
-    /// The instance.
-    pub id: InstanceId,
-    /// The epoch that the cell's row is of.
-    pub epoch: i64,
+    /// The instance as its row has it.
+    pub instance: Instance,
     /// The row's version.
     pub version: i64,
-    /// Nova's status.
-    pub status: String,
-    /// Its host, if placed.
-    pub host: Option<HostId>,
-    /// When the row last changed.
-    pub updated: Timestamp,
+}
+
+impl Heard {
+    /// The instance's id.
+    pub fn id(&self) -> InstanceId {
+        self.instance.id
+    }
 }
 
 /// Applies what cells said, where it is newer than what the index holds. Repeats are harmless.
-pub async fn apply(tx: &mut Tx, heard: Vec<Heard>) -> Result<u64, Error> {
-    const SQL: Rows = Rows {
+///
+/// A tombstone brings its numbers only: it is either a refusal, after which the instance is bound elsewhere,
+/// or the end, which the mapping tells of when it is closed.
+pub async fn apply(tx: &mut Tx, heard: &[Heard]) -> Result<u64, Error> {
+    const FACTS: Rows = Rows {
         head: "UPDATE instance_index SET epoch = v.column2, version = v.column3, status = v.column4,
-            host = v.column5, updated_at = v.column6 FROM (VALUES",
+            host = v.column5, updated_at = v.column6, vm_state = v.column7, task_state = v.column8,
+            power_state = v.column9, host_name = v.column10, zone = v.column11, address = v.column12,
+            launched_at = v.column13, image = v.column14, image_id = v.column15, flavor = v.column16
+            FROM (VALUES",
+        tail: ") AS v WHERE instance = v.column1 AND (epoch, version) < (v.column2, v.column3) AND NOT deleted",
+    };
+    const NUMBERS: Rows = Rows {
+        head: "UPDATE instance_index SET epoch = v.column2, version = v.column3 FROM (VALUES",
         tail: ") AS v WHERE instance = v.column1 AND (epoch, version) < (v.column2, v.column3)",
     };
-    let rows =
-        heard.into_iter().map(|h| args![h.id, h.epoch, h.version, h.status, h.host, h.updated]).collect();
-    tx.exec_rows(SQL, rows).await
+    let (gone, here): (Vec<&Heard>, Vec<&Heard>) =
+        heard.iter().partition(|heard| heard.instance.stage == Stage::Tombstone);
+    let numbers = gone.iter().map(|h| args![h.id(), h.instance.at.epoch, h.version]).collect();
+    let applied = tx.exec_rows(NUMBERS, numbers).await?;
+    Ok(applied + tx.exec_rows(FACTS, here.into_iter().map(facts).collect()).await?)
+}
+
+fn facts(heard: &Heard) -> sql::Args {
+    let Heard { instance, version } = heard;
+    let spec = &instance.spec;
+    let (host, host_name) = match &instance.host {
+        Some((host, name)) => (Some(*host), name.as_str()),
+        None => (None, ""),
+    };
+    args![
+        instance.id,
+        instance.at.epoch,
+        *version,
+        instance.status(),
+        host,
+        instance.updated,
+        instance.vm_state(),
+        instance.task.map_or("", model::Task::as_str),
+        instance.power.nova(),
+        host_name,
+        instance.zone.as_deref().or(spec.zone.as_deref()).unwrap_or_default(),
+        instance.observed.address.as_str(),
+        instance.launched.map_or(0, |at| at.0),
+        spec.image.as_str(),
+        spec.image.uuid(),
+        spec.flavor.id.as_str()
+    ]
 }

@@ -9,6 +9,7 @@ pub mod flavors;
 pub mod hosts;
 pub mod index;
 pub mod mappings;
+pub mod pages;
 pub mod quotas;
 pub mod state;
 
@@ -25,5 +26,12 @@ pub type Tx = sql::Tx<Api>;
 pub type Db = sql::Db<Api>;
 
 /// Its schema.
-pub static SCHEMA: Schema =
-    Schema { name: "api", steps: &[include_str!("../migrations/0001_first.sql"), tasks::TABLES], oldest: 2 };
+pub static SCHEMA: Schema = Schema {
+    name: "api",
+    steps: &[
+        include_str!("../migrations/0001_first.sql"),
+        tasks::TABLES,
+        include_str!("../migrations/0002_index.sql"),
+    ],
+    oldest: 3,
+};

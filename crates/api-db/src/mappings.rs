@@ -177,7 +177,7 @@ pub async fn close(
         quotas::give_back(tx, &same[0], same.len() as i64).await?;
     }
     let closed: Vec<InstanceId> = closed.into_iter().map(|(id,)| InstanceId(id)).collect();
-    index::delete(tx, &closed).await?;
+    index::delete(tx, &closed, now).await?;
     Ok(closed)
 }
 
@@ -244,17 +244,26 @@ pub async fn adopt(
         .iter()
         .map(|a| {
             let (project, user) = (a.spec.project.as_str(), a.spec.user.as_str());
-            args![a.heard.id, project, user, cell, a.heard.epoch, a.saga_token, "live", a.created]
+            args![
+                a.heard.id(),
+                project,
+                user,
+                cell,
+                a.heard.instance.at.epoch,
+                a.saga_token,
+                "live",
+                a.created
+            ]
         })
         .collect();
     let mapped: Vec<(Uuid,)> = tx.all_rows(MAPPING, rows).await?;
     let mapped: Vec<InstanceId> = mapped.into_iter().map(|(id,)| InstanceId(id)).collect();
-    for adopt in adopts.iter().filter(|adopt| mapped.contains(&adopt.heard.id)) {
-        let (id, spec) = (adopt.heard.id, &adopt.spec);
+    for adopt in adopts.iter().filter(|adopt| mapped.contains(&adopt.heard.id())) {
+        let (id, spec) = (adopt.heard.id(), &adopt.spec);
         let json = serde_json::to_value(spec).map_err(|error| Error::corrupt("a request spec", error))?;
         tx.exec(SPEC, args![id, json]).await?;
         index::create(tx, id, spec, adopt.created).await?;
-        index::apply(tx, vec![adopt.heard.clone()]).await?;
+        index::apply(tx, std::slice::from_ref(&adopt.heard)).await?;
         let Limits { instances, cores, memory_mib } = default;
         let (project, flavor) = (spec.project.as_str(), &spec.flavor);
         tx.exec(QUOTA, args![project, flavor.vcpus, flavor.memory_mib, instances, cores, memory_mib]).await?;

@@ -7,7 +7,8 @@ use api_db::mappings::{self, Adopt, Counts};
 use api_db::quotas::{self, Limits, UNLIMITED};
 use api_db::{Db, Tx};
 use model::{
-    Cell, CellId, CellState, ContainerSpec, Env, Flavor, HostId, InstanceId, RequestSpec, Timestamp,
+    At, Cell, CellId, CellState, ContainerSpec, Env, Flavor, HostId, Instance, InstanceId, Intent, Power,
+    RequestSpec, Stage, Timestamp,
 };
 use sql::testing::fresh;
 use sql::{Error, Settings, Work};
@@ -163,6 +164,27 @@ async fn hosts_are_mapped_by_many_at_the_same_time() {
     }
 }
 
+fn running(id: InstanceId) -> Instance {
+    Instance {
+        id,
+        spec: spec(),
+        cell: None,
+        host: None,
+        zone: None,
+        at: At { epoch: 2, ..At::default() },
+        intent: Intent::Run,
+        stage: Stage::Settled,
+        task: None,
+        power: Power::Running,
+        observed: Default::default(),
+        fault: None,
+        created: Timestamp(3),
+        updated: Timestamp(4),
+        launched: None,
+        terminated: None,
+    }
+}
+
 #[tokio::test]
 async fn instances_are_adopted_and_forgotten() {
     for (engine, db) in databases().await {
@@ -173,14 +195,7 @@ async fn instances_are_adopted_and_forgotten() {
             saga_token: 7,
             spec: spec(),
             created: Timestamp(3),
-            heard: Heard {
-                id,
-                epoch: 2,
-                version: 9,
-                status: "ACTIVE".into(),
-                host: None,
-                updated: Timestamp(4),
-            },
+            heard: Heard { instance: running(id), version: 9 },
         };
         const LIMITS: Limits = Limits { instances: 1, cores: 1, memory_mib: 1 };
         let done = db.write(move |tx| -> Work<'_, ()> {
@@ -191,7 +206,7 @@ async fn instances_are_adopted_and_forgotten() {
                 assert_eq!((mapping.cell, mapping.epoch, mapping.saga_token), (Some(cell), 2, 7));
                 assert_eq!(mapping.spec, Some(spec()));
                 let entry = index::get(tx, a).await?.expect("is indexed");
-                assert_eq!(entry.last, Some(("ACTIVE".into(), Timestamp(4))));
+                assert_eq!((entry.last.status.as_str(), entry.last.updated), ("ACTIVE", Timestamp(4)));
                 let used = "SELECT instances, cores, memory_mib, max_instances FROM quota";
                 assert_eq!(tx.opt::<(i64, i64, i64, i64)>(used, vec![]).await?, Some((2, 4, 128, 1)));
 

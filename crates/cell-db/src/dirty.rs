@@ -1,11 +1,10 @@
 //! The dirty set: which rows the API level has not seen yet. No cursor, so commit order cannot matter.
 
-use model::{HostId, InstanceId, Timestamp, instance};
+use model::{CellId, Instance, InstanceId, Timestamp};
 use sql::{Error, Rows, args};
-use uuid::Uuid;
 
 use crate::Tx;
-use crate::instances::words;
+use crate::instances::{Row, select};
 
 /// Marks instances whose `version` was just bumped, in the same transaction.
 pub async fn mark(tx: &mut Tx, changed: &[(InstanceId, i64)], now: Timestamp) -> Result<(), Error> {
@@ -21,52 +20,29 @@ pub async fn mark(tx: &mut Tx, changed: &[(InstanceId, i64)], now: Timestamp) ->
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changed {
     /// The instance.
-    pub id: InstanceId,
-    /// Its epoch here.
-    pub epoch: i64,
-    /// Its version.
+    pub instance: Instance,
+    /// Its row's version.
     pub version: i64,
-    /// Nova's status.
-    pub status: &'static str,
-    /// Its host, if placed.
-    pub host: Option<HostId>,
-    /// When it changed.
-    pub updated: Timestamp,
     /// Since when it is in the set.
     pub since: Timestamp,
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
-    epoch: i64,
-    version: i64,
-    stage: String,
-    task: Option<String>,
-    power: String,
-    host: Option<Uuid>,
-    updated_at: i64,
+struct Marked {
+    #[sqlx(flatten)]
+    row: Row,
     since: i64,
 }
 
 /// The longest-waiting `limit` changes, joined to the rows as they are now.
-pub async fn read(tx: &mut Tx, limit: i64) -> Result<Vec<Changed>, Error> {
+pub async fn read(tx: &mut Tx, cell: CellId, limit: i64) -> Result<Vec<Changed>, Error> {
     const SQL: &str =
-        "SELECT i.id, i.epoch, i.version, i.stage, i.task, i.power, i.host, i.updated_at, d.since
-        FROM dirty d JOIN instance i ON i.id = d.instance ORDER BY d.since, d.instance LIMIT $1";
-    let rows: Vec<Row> = tx.all(SQL, args![limit]).await?;
+        select!("d.since, ", "JOIN dirty d ON d.instance = i.id ORDER BY d.since, d.instance LIMIT $1");
+    let rows: Vec<Marked> = tx.all(SQL, args![limit]).await?;
     rows.into_iter()
-        .map(|row| {
-            let (stage, task, power) = words(&row.stage, row.task.as_deref(), &row.power)?;
-            Ok(Changed {
-                id: InstanceId(row.id),
-                epoch: row.epoch,
-                version: row.version,
-                status: instance::status(stage, power, task),
-                host: row.host.map(HostId),
-                updated: Timestamp(row.updated_at),
-                since: Timestamp(row.since),
-            })
+        .map(|Marked { row, since }| {
+            let version = row.version;
+            Ok(Changed { instance: row.instance(cell)?, version, since: Timestamp(since) })
         })
         .collect()
 }

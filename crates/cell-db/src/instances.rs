@@ -202,9 +202,12 @@ pub async fn standing(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<Standing>, 
         .collect()
 }
 
+/// A row with its instance and the numbers that only rows have.
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: Uuid,
+    pub(crate) version: i64,
+    pub(crate) saga_token: i64,
     epoch: i64,
     placement: i64,
     generation: i64,
@@ -226,7 +229,7 @@ struct Row {
 }
 
 impl Row {
-    fn instance(self, cell: CellId) -> Result<Instance, Error> {
+    pub(crate) fn instance(self, cell: CellId) -> Result<Instance, Error> {
         let (stage, task, power) = words(&self.stage, self.task.as_deref(), &self.power)?;
         let intent =
             Intent::parse(&self.intent).ok_or_else(|| Error::corrupt("instance.intent", &self.intent))?;
@@ -253,14 +256,20 @@ impl Row {
 
 macro_rules! select {
     ($rest:literal) => {
+        select!("", $rest)
+    };
+    ($more:literal, $rest:literal) => {
         concat!(
-            "SELECT i.id, i.epoch, i.placement, i.generation, i.spec, i.intent, i.stage, i.task, i.power,
+            "SELECT ",
+            $more,
+            "i.id, i.version, i.saga_token, i.epoch, i.placement, i.generation, i.spec, i.intent, i.stage, i.task, i.power,
              i.host, h.name AS host_name, h.zone AS host_zone, i.observed, i.fault, i.fault_at, i.created_at,
              i.updated_at, i.launched_at, i.terminated_at FROM instance i LEFT JOIN host h ON h.id = i.host ",
             $rest
         )
     };
 }
+pub(crate) use select;
 
 /// One instance, tombstones included.
 pub async fn get(tx: &mut Tx, cell: CellId, id: InstanceId) -> Result<Option<Instance>, Error> {

@@ -1,12 +1,12 @@
 //! Hosts and instances as an operator counts and checks them.
 
 use model::host::Host;
-use model::{HostId, InstanceId, RequestSpec, Timestamp, instance};
-use sql::{Error, Json, args};
+use model::{CellId, Instance, InstanceId, Timestamp};
+use sql::{Error, args};
 use uuid::Uuid;
 
 use crate::hosts::{self, Disabled};
-use crate::instances::words;
+use crate::instances::{Row, select};
 use crate::{Tx, summary};
 
 /// A host with what only operators care for.
@@ -101,65 +101,30 @@ pub async fn counts(tx: &mut Tx) -> Result<Counts, Error> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     /// The instance.
-    pub id: InstanceId,
-    /// Its epoch here.
-    pub epoch: i64,
+    pub instance: Instance,
     /// The fencing counter of the API-level task that last wrote it.
     pub saga_token: i64,
-    /// Its version.
+    /// Its row's version.
     pub version: i64,
-    /// What was asked for.
-    pub spec: RequestSpec,
-    /// Nova's status.
-    pub status: &'static str,
-    /// Its host, if placed.
-    pub host: Option<HostId>,
-    /// When it was asked for.
-    pub created: Timestamp,
-    /// When it last changed.
-    pub updated: Timestamp,
-}
-
-#[derive(sqlx::FromRow)]
-struct InstanceRow {
-    id: Uuid,
-    epoch: i64,
-    saga_token: i64,
-    version: i64,
-    spec: Json<RequestSpec>,
-    stage: String,
-    task: Option<String>,
-    power: String,
-    host: Option<Uuid>,
-    created_at: i64,
-    updated_at: i64,
 }
 
 /// Up to `limit` instances after a key, oldest first, tombstones left out.
 pub async fn instances(
     tx: &mut Tx,
+    cell: CellId,
     after: Option<(Timestamp, InstanceId)>,
     limit: i64,
 ) -> Result<Vec<Held>, Error> {
-    const SQL: &str = "SELECT id, epoch, saga_token, version, spec, stage, task, power, host, created_at,
-            updated_at FROM instance
-        WHERE stage <> 'tombstone' AND (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3";
+    const SQL: &str = select!(
+        "WHERE i.stage <> 'tombstone' AND (i.created_at, i.id) > ($1, $2)
+         ORDER BY i.created_at, i.id LIMIT $3"
+    );
     let (created, id) = after.map_or((i64::MIN, Uuid::nil()), |(created, id)| (created.0, id.uuid()));
-    let rows: Vec<InstanceRow> = tx.all(SQL, args![created, id, limit]).await?;
+    let rows: Vec<Row> = tx.all(SQL, args![created, id, limit]).await?;
     rows.into_iter()
         .map(|row| {
-            let (stage, task, power) = words(&row.stage, row.task.as_deref(), &row.power)?;
-            Ok(Held {
-                id: InstanceId(row.id),
-                epoch: row.epoch,
-                saga_token: row.saga_token,
-                version: row.version,
-                spec: row.spec.0,
-                status: instance::status(stage, power, task),
-                host: row.host.map(HostId),
-                created: Timestamp(row.created_at),
-                updated: Timestamp(row.updated_at),
-            })
+            let (saga_token, version) = (row.saga_token, row.version);
+            Ok(Held { instance: row.instance(cell)?, saga_token, version })
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use cell_db::hosts::{self, Disabled, Registration};
 use cell_db::instances::{self, New};
 use cell_db::{Db, Tx, roster};
 use model::flavor::Resources;
-use model::{ContainerSpec, Env, Flavor, HostId, InstanceId, RequestSpec, Timestamp};
+use model::{CellId, ContainerSpec, Env, Flavor, HostId, InstanceId, RequestSpec, Timestamp};
 use sql::testing::fresh;
 use sql::{Error, Settings, Work};
 
@@ -99,11 +99,13 @@ async fn a_host_is_disabled_enabled_and_deleted() {
                 assert_eq!((counts.hosts, counts.hosts_ready, counts.instances), (1, 1, 1));
                 assert_eq!(roster::holds(tx, instance).await?, Some(true));
                 assert_eq!(roster::holds(tx, InstanceId(host.uuid())).await?, None);
-                let held = roster::instances(tx, None, 10).await?;
+                let held = roster::instances(tx, CellId::ZERO, None, 10).await?;
                 assert_eq!(held.len(), 1);
-                assert_eq!((held[0].id, held[0].epoch, held[0].saga_token), (instance, 2, 3));
-                assert_eq!((held[0].status, held[0].host), ("BUILD", Some(host)));
-                assert_eq!(roster::instances(tx, Some((held[0].created, instance)), 10).await?, []);
+                let one = &held[0].instance;
+                assert_eq!((one.id, one.at.epoch, held[0].saga_token), (instance, 2, 3));
+                assert_eq!((one.status(), one.host.as_ref().map(|host| host.0)), ("BUILD", Some(host)));
+                let after = Some((one.created, instance));
+                assert_eq!(roster::instances(tx, CellId::ZERO, after, 10).await?, []);
                 Ok(())
             })
         });

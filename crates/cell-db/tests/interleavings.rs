@@ -88,8 +88,9 @@ async fn stage(db: &Db, id: InstanceId) -> Stage {
 }
 
 async fn changes(db: &Db) -> Vec<(InstanceId, i64)> {
-    let read = db.read(|tx| -> Work<'_, _> { Box::pin(async move { dirty::read(tx, 100).await }) });
-    read.await.expect("reads").into_iter().map(|c| (c.id, c.version)).collect()
+    let read =
+        db.read(|tx| -> Work<'_, _> { Box::pin(async move { dirty::read(tx, CellId::ZERO, 100).await }) });
+    read.await.expect("reads").into_iter().map(|c| (c.instance.id, c.version)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,10 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage.
+    pub const ALL: [Self; 6] =
+        [Self::Unplaced, Self::Building, Self::Leaving, Self::Settled, Self::Error, Self::Tombstone];
+
     /// The word stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,9 +84,7 @@ impl Stage {
 
     /// Reads the word stored.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Unplaced, Self::Building, Self::Leaving, Self::Settled, Self::Error, Self::Tombstone]
-            .into_iter()
-            .find(|stage| stage.as_str() == word)
+        Self::ALL.into_iter().find(|stage| stage.as_str() == word)
     }
 }
 
@@ -107,6 +109,17 @@ pub enum Task {
 }
 
 impl Task {
+    /// Every task.
+    pub const ALL: [Self; 7] = [
+        Self::Scheduling,
+        Self::Spawning,
+        Self::PoweringOn,
+        Self::PoweringOff,
+        Self::Rebooting,
+        Self::RebootingHard,
+        Self::Deleting,
+    ];
+
     /// Nova's word, also the one stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,17 +135,7 @@ impl Task {
 
     /// Reads Nova's word.
     pub fn parse(word: &str) -> Option<Self> {
-        [
-            Self::Scheduling,
-            Self::Spawning,
-            Self::PoweringOn,
-            Self::PoweringOff,
-            Self::Rebooting,
-            Self::RebootingHard,
-            Self::Deleting,
-        ]
-        .into_iter()
-        .find(|task| task.as_str() == word)
+        Self::ALL.into_iter().find(|task| task.as_str() == word)
     }
 }
 
@@ -152,6 +155,9 @@ pub enum Power {
 }
 
 impl Power {
+    /// Every power state.
+    pub const ALL: [Self; 4] = [Self::None, Self::Running, Self::Stopped, Self::Paused];
+
     /// Nova's number for `OS-EXT-STS:power_state`.
     pub fn nova(self) -> i64 {
         match self {
@@ -174,9 +180,7 @@ impl Power {
 
     /// Reads the word stored.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::None, Self::Running, Self::Stopped, Self::Paused]
-            .into_iter()
-            .find(|power| power.as_str() == word)
+        Self::ALL.into_iter().find(|power| power.as_str() == word)
     }
 }
 

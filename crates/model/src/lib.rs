@@ -16,6 +16,7 @@ pub mod host;
 pub mod ids;
 pub mod image;
 pub mod instance;
+pub mod listing;
 pub mod spec;
 pub mod sync;
 pub mod time;

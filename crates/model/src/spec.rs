@@ -253,6 +253,22 @@ impl RequestSpec {
         self.flavor.resources()
     }
 
+    /// What the instances of one request have in common (Nova's `reservation_id`, `r-` and eight letters or
+    /// digits): made of the request's id, and empty if that is not known.
+    pub fn reservation(&self) -> String {
+        if self.request_id.is_empty() {
+            return String::new();
+        }
+        let mut rest = fnv64(self.request_id.as_bytes());
+        let mut next = || {
+            let digit = (rest % 36) as u32;
+            rest /= 36;
+            char::from_digit(digit, 36).unwrap_or('0')
+        };
+        let letters: String = (0..8).map(|_| next()).collect();
+        format!("r-{letters}")
+    }
+
     /// A short hash of what makes the container, for its `skep.spec-hash` label (64-bit FNV-1a, hex).
     pub fn hash(&self) -> String {
         let text = serde_json::to_string(&(&self.image, &self.flavor, &self.container)).unwrap_or_default();

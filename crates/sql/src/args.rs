@@ -54,6 +54,16 @@ from! {
   model::Timestamp => I64(|v: model::Timestamp| v.0);
 }
 
+impl From<model::listing::Value> for Val {
+    fn from(value: model::listing::Value) -> Self {
+        match value {
+            model::listing::Value::Number(number) => number.into(),
+            model::listing::Value::Text(text) => text.into(),
+            model::listing::Value::Id(id) => id.into(),
+        }
+    }
+}
+
 /// A list of bound values.
 pub type Args = Vec<Val>;
 

@@ -15,6 +15,7 @@ mod db;
 mod error;
 mod lite;
 pub mod migrate;
+mod paged;
 mod pg;
 mod rows;
 #[cfg(feature = "testing")]
@@ -24,6 +25,7 @@ mod tx;
 pub use args::{Args, Val};
 pub use db::{Db, Engine, Settings};
 pub use error::Error;
+pub use paged::{Key, Paged};
 pub use rows::Rows;
 pub use sqlx::types::Json;
 pub use tx::{Rec, Tx};

@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{AssertSqlSafe, FromRow, SqliteConnection};
 
 use crate::args::{self, Args};
 use crate::error::Error;
+use crate::paged::Paged;
 use crate::rows::Rows;
 
 /// A row type that both engines can fill; `#[derive(sqlx::FromRow)]` gives it.
@@ -81,6 +82,12 @@ impl<D> Tx<D> {
     /// All rows that a statement gives.
     pub async fn all<R: Rec>(&mut self, sql: &'static str, args: Args) -> Result<Vec<R>, Error> {
         Ok(on!(self, sql, args, query_as_with, c, q => q.fetch_all(c).await?))
+    }
+
+    /// All rows of a page.
+    pub async fn page<R: Rec>(&mut self, paged: Paged) -> Result<Vec<R>, Error> {
+        let Paged { text, args } = paged;
+        Ok(on!(self, AssertSqlSafe(text), args, query_as_with, c, q => q.fetch_all(c).await?))
     }
 
     /// Runs a statement over many rows and says how many it changed.

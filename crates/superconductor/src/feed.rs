@@ -33,8 +33,11 @@ pub(crate) async fn feed(shared: &Superconductor, handle: &CellHandle) {
 }
 
 async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Error> {
+    let cell = handle.cell.id;
     let changed = handle
-        .read(|tx| -> Work<'_, Vec<Changed>> { Box::pin(async move { dirty::read(tx, BATCH).await }) })
+        .read(move |tx| -> Work<'_, Vec<Changed>> {
+            Box::pin(async move { dirty::read(tx, cell, BATCH).await })
+        })
         .await?;
     let lag = changed.first().map_or(Duration::ZERO, |oldest| shared.env.now().since(oldest.since));
     metrics::gauge!("skep_index_lag_seconds", "cell" => handle.cell.name.clone()).set(lag.as_secs_f64());
@@ -42,25 +45,15 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Err
         return Ok(false);
     }
     let more = changed.len() as i64 == BATCH;
-    let applied: Arc<Vec<(InstanceId, i64)>> = Arc::new(changed.iter().map(|c| (c.id, c.version)).collect());
-    let heard: Arc<Vec<Heard>> = Arc::new(
-        changed
-            .into_iter()
-            .map(|c| Heard {
-                id: c.id,
-                epoch: c.epoch,
-                version: c.version,
-                status: c.status.to_owned(),
-                host: c.host,
-                updated: c.updated,
-            })
-            .collect(),
-    );
+    let applied: Arc<Vec<(InstanceId, i64)>> =
+        Arc::new(changed.iter().map(|c| (c.instance.id, c.version)).collect());
+    let heard: Arc<Vec<Heard>> =
+        Arc::new(changed.into_iter().map(|c| Heard { instance: c.instance, version: c.version }).collect());
     shared
         .db
         .write(move |tx| -> Work<'_, u64> {
             let heard = heard.clone();
-            Box::pin(async move { index::apply(tx, heard.to_vec()).await })
+            Box::pin(async move { index::apply(tx, &heard).await })
         })
         .await?;
     handle

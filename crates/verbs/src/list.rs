@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use api_db::index::{self, Entry, Key};
+use api_db::index::{self, Entry};
 use api_db::mappings::{self, Mapping, State};
+use api_db::pages::{self, Among};
 use model::instance::{Stage, Task};
-use model::{Caller, CellId, Fault, FaultKind, Instance, InstanceId};
+use model::listing::{Deleted, Narrow, Order, Place, Value};
+use model::{Caller, CellId, Fault, FaultKind, Instance, InstanceId, Timestamp};
 use regex::Regex;
 use router::{Health, scatter};
 use sql::Work;
@@ -20,6 +22,13 @@ use crate::types::{Named, Names, Page, Query, Seen};
 
 /// Most instances on a page (Nova's `max_limit`).
 const MOST: usize = 1_000;
+
+/// Where a list goes on: after this key, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) created: Timestamp,
+    pub(crate) id: InstanceId,
+}
 
 /// What a query means, checked.
 pub(crate) struct Plan {
@@ -56,11 +65,11 @@ impl Verbs {
             let named: Vec<Entry> = entries.iter().filter(|entry| plan.names(&entry.name)).cloned().collect();
             let mut seen = self.look(named, &mut dark).await?;
             for entry in &entries {
-                after = Some(entry.key);
-                let Some(one) = seen.remove(&entry.key.id).filter(|one| plan.takes(one)) else { continue };
+                after = Some(Key { created: entry.created, id: entry.id });
+                let Some(one) = seen.remove(&entry.id).filter(|one| plan.takes(one)) else { continue };
                 page.items.push(one);
                 if page.items.len() == plan.limit {
-                    page.next = Some(entry.key.id);
+                    page.next = Some(entry.id);
                     break;
                 }
             }
@@ -103,15 +112,15 @@ impl Verbs {
             let entries = self.entries(&plan, after, size).await?;
             let last = entries.len() < size;
             for entry in entries {
-                after = Some(entry.key);
+                after = Some(Key { created: entry.created, id: entry.id });
                 if plan.names(&entry.name) && (plan.region.is_empty() || plan.region == entry.region) {
                     let dark = entry.cell.and_then(|cell| down.get(&cell));
                     if let Some(cell) = dark.filter(|cell| !names.dark_cells.iter().any(|d| d == *cell)) {
                         names.dark_cells.push((*cell).to_owned());
                     }
-                    names.items.push(Named { id: entry.key.id, name: entry.name, dark: dark.is_some() });
+                    names.items.push(Named { id: entry.id, name: entry.name, dark: dark.is_some() });
                     if names.items.len() == plan.limit {
-                        names.next = Some(entry.key.id);
+                        names.next = Some(entry.id);
                         return Ok(names);
                     }
                 }
@@ -124,24 +133,29 @@ impl Verbs {
     }
 
     async fn entries(&self, plan: &Plan, after: Option<Key>, size: usize) -> Result<Vec<Entry>, Fault> {
-        let project = plan.project.clone();
+        let narrow = Narrow { project: plan.project.clone(), ..Narrow::default() };
+        let after = after.map(|key| Place(vec![Value::Number(key.created.0), Value::Id(key.id.uuid())]));
         let read = self.inner.db.read(move |tx| -> Work<'_, Vec<Entry>> {
-            let project = project.clone();
-            Box::pin(async move { index::page(tx, project.as_deref(), after, size as i64).await })
+            let (narrow, after) = (narrow.clone(), after.clone());
+            Box::pin(async move {
+                let among = Among::Everywhere(Deleted::No);
+                pages::page(tx, among, &narrow, &Order::default(), after.as_ref(), size as i64).await
+            })
         });
         Ok(read.await?)
     }
 
     async fn marker(&self, plan: &Plan, marker: Option<InstanceId>) -> Result<Option<Key>, Fault> {
         let Some(id) = marker else { return Ok(None) };
-        let project = plan.project.clone();
-        let read = self.inner.db.read(move |tx| -> Work<'_, Option<Key>> {
-            let project = project.clone();
-            Box::pin(async move { index::key(tx, project.as_deref(), id).await })
-        });
+        let read = self
+            .inner
+            .db
+            .read(move |tx| -> Work<'_, Option<Entry>> { Box::pin(async move { index::get(tx, id).await }) });
+        let mine = |entry: &Entry| plan.project.as_ref().is_none_or(|project| *project == entry.project);
         // Nova's text (`nova/exception.py`, MarkerNotFound).
         let missing = || Fault::invalid(format!("marker [{id}] not found"));
-        Ok(Some(read.await?.ok_or_else(missing)?))
+        let entry = read.await?.filter(mine).ok_or_else(missing)?;
+        Ok(Some(Key { created: entry.created, id }))
     }
 
     /// Fetches what these entries stand for, from the cells that own them.
@@ -154,8 +168,8 @@ impl Verbs {
         let mut unbound: Vec<InstanceId> = Vec::new();
         for entry in &entries {
             match entry.cell {
-                Some(cell) => by_cell.entry(cell).or_default().push(entry.key.id),
-                None => unbound.push(entry.key.id),
+                Some(cell) => by_cell.entry(cell).or_default().push(entry.id),
+                None => unbound.push(entry.id),
             }
         }
         let mut seen: HashMap<InstanceId, Seen> = HashMap::new();
@@ -220,11 +234,11 @@ impl Verbs {
             })
             .await?;
         let silent: BTreeSet<InstanceId> = silent.into_iter().collect();
-        let lasts: HashMap<InstanceId, &Entry> = entries.iter().map(|entry| (entry.key.id, entry)).collect();
+        let lasts: HashMap<InstanceId, &Entry> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for mut mapping in mappings {
             let (id, Some(spec)) = (mapping.id, mapping.spec.take()) else { continue };
             if silent.contains(&id) {
-                let last = lasts.get(&id).and_then(|entry| entry.last.clone());
+                let last = lasts.get(&id).copied();
                 seen.insert(id, Seen::Dark(Box::new(self.told(mapping, spec, last))));
             } else if mapping.state == State::Live {
                 let instance = waiting(id, spec, mapping.created, Task::Scheduling);

@@ -3,7 +3,6 @@
 //! Each cell gives a chunk of its matching rows, newest first. A merged row is certain only down to the
 //! newest of the last keys of those chunks that were cut; the next round goes on from there.
 
-use api_db::index::Key;
 use model::instance::{Power, Stage};
 use model::{Fault, Instance, Timestamp};
 use router::scatter;
@@ -11,7 +10,7 @@ use sql::Work;
 use uuid::Uuid;
 
 use crate::Verbs;
-use crate::list::Plan;
+use crate::list::{Key, Plan};
 use crate::types::{Page, Seen};
 
 impl Verbs {

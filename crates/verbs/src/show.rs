@@ -132,23 +132,19 @@ impl Verbs {
                 Box::pin(async move { index::get(tx, id).await })
             })
             .await;
-        self.told(mapping, spec, last.ok().flatten().and_then(|entry| entry.last))
+        self.told(mapping, spec, last.ok().flatten().as_ref())
     }
 
-    /// An instance whose cell does not answer, with the status last heard of.
-    pub(crate) fn told(
-        &self,
-        mapping: Mapping,
-        spec: RequestSpec,
-        last: Option<(String, Timestamp)>,
-    ) -> Dark {
+    /// An instance whose cell does not answer, with what was last heard of it.
+    pub(crate) fn told(&self, mapping: Mapping, spec: RequestSpec, entry: Option<&index::Entry>) -> Dark {
         let cell = mapping.cell.and_then(|cell| self.inner.router.cell(cell).ok());
         Dark {
             id: mapping.id,
             spec,
             created: mapping.created,
             cell: cell.map(|handle| handle.cell.name.clone()).unwrap_or_default(),
-            last_status: last.map(|(status, at)| (status, self.inner.env.now().since(at))),
+            last_status: entry
+                .map(|entry| (entry.last.status.clone(), self.inner.env.now().since(entry.last.updated))),
         }
     }
 }

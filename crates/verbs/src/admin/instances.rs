@@ -81,12 +81,13 @@ impl Admin {
         let mut done = Adopted::default();
         let mut after: Option<(Timestamp, InstanceId)> = None;
         loop {
+            let id = cell.id;
             let page = self.read(&cell, move |tx| -> Work<'_, Vec<Held>> {
-                Box::pin(async move { roster::instances(tx, after, BATCH).await })
+                Box::pin(async move { roster::instances(tx, id, after, BATCH).await })
             });
             let page = page.await.map_err(|error| Denied::dark(&cell.name, &error))?;
             let Some(last) = page.last() else { return Ok(done) };
-            after = Some((last.created, last.id));
+            after = Some((last.instance.created, last.instance.id));
             let lacking = self.lacking(page).await?;
             let room = most.map_or(u64::MAX, |most| most - done.mapped);
             if room == 0 && !lacking.is_empty() {
@@ -104,13 +105,16 @@ impl Admin {
 
     /// Those of `held` that have no mapping.
     async fn lacking(&self, held: Vec<Held>) -> Result<Vec<Held>, Denied> {
-        let ids: Arc<Vec<InstanceId>> = Arc::new(held.iter().map(|held| held.id).collect());
+        let ids: Arc<Vec<InstanceId>> = Arc::new(held.iter().map(|held| held.instance.id).collect());
         let read = self.db.read(move |tx| -> Work<'_, Vec<Mapping>> {
             let ids = ids.clone();
             Box::pin(async move { mappings::get_many(tx, &ids).await })
         });
         let known = read.await?;
-        Ok(held.into_iter().filter(|held| !known.iter().any(|mapping| mapping.id == held.id)).collect())
+        Ok(held
+            .into_iter()
+            .filter(|held| !known.iter().any(|mapping| mapping.id == held.instance.id))
+            .collect())
     }
 
     async fn adopt(&self, by: &By, cell: CellId, adopts: Vec<Adopt>, limits: Limits) -> Result<u64, Denied> {
@@ -134,7 +138,7 @@ impl Admin {
 }
 
 fn adopt(held: Held) -> Adopt {
-    let Held { id, epoch, saga_token, version, spec, status, host, created, updated } = held;
-    let heard = Heard { id, epoch, version, status: status.to_owned(), host, updated };
-    Adopt { saga_token, spec, created, heard }
+    let Held { instance, saga_token, version } = held;
+    let (spec, created) = (instance.spec.clone(), instance.created);
+    Adopt { saga_token, spec, created, heard: Heard { instance, version } }
 }

@@ -1,0 +1,94 @@
+//! Pages of the index, in any order, narrowed by what it knows.
+
+use model::CellId;
+use model::listing::{Deleted, Narrow, Order, Place, Sort};
+use sql::{Error, Key, Paged, args};
+
+use crate::Tx;
+use crate::index::{Entry, Row, select};
+
+/// Which entries of the index are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// By whether they are deleted. What was deleted before it was bound has left no trace anywhere, as in
+    /// Nova.
+    Everywhere(Deleted),
+    /// Those that were last heard of as being built, or not yet at all.
+    Building,
+    /// Those that are mapped to a cell and are not deleted.
+    Cell(CellId),
+}
+
+/// The first `limit` entries in an order, after a place in it.
+pub async fn page(
+    tx: &mut Tx,
+    among: Among,
+    narrow: &Narrow,
+    order: &Order,
+    after: Option<&Place>,
+    limit: i64,
+) -> Result<Vec<Entry>, Error> {
+    const NOT: &str = select!("WHERE NOT i.deleted");
+    const ONLY: &str = select!("WHERE i.deleted AND m.cell IS NOT NULL");
+    const BOTH: &str = select!("WHERE (NOT i.deleted OR m.cell IS NOT NULL)");
+    const BUILDING: &str = select!("WHERE NOT i.deleted AND i.vm_state = 'building'");
+    const CELL: &str = select!("WHERE NOT i.deleted AND m.cell = ?");
+    let head = match among {
+        Among::Everywhere(Deleted::No) => Paged::new(NOT, args![]),
+        Among::Everywhere(Deleted::Only) => Paged::new(ONLY, args![]),
+        Among::Everywhere(Deleted::Both) => Paged::new(BOTH, args![]),
+        Among::Building => Paged::new(BUILDING, args![]),
+        Among::Cell(cell) => Paged::new(CELL, args![cell]),
+    };
+    let keys: Vec<Key> =
+        order.keys().iter().map(|&(sort, descending)| Key { expr: expr(sort), descending }).collect();
+    let after = after.map(|place| place.0.iter().cloned().map(Into::into).collect());
+    let rows: Vec<Row> = tx.page(narrowed(head, narrow).page(&keys, after, limit)).await?;
+    Ok(rows.into_iter().map(Entry::from).collect())
+}
+
+fn narrowed(paged: Paged, narrow: &Narrow) -> Paged {
+    let mut paged = paged
+        .and_if("i.project = ?", narrow.project.as_deref())
+        .and_if("i.region = ?", narrow.region.as_deref())
+        .and_if("i.user_id = ?", narrow.user.as_deref())
+        .and_if("i.image_id = ?", narrow.image)
+        .and_if("i.flavor = ?", narrow.flavor.as_deref())
+        .and_if("i.vm_state = ?", narrow.vm_state.as_deref())
+        .and_if("i.task_state = ?", narrow.task_state.as_deref())
+        .and_if("i.host_name = ?", narrow.host.as_deref())
+        .and_if("i.updated_at >= ?", narrow.since)
+        .and_if("i.updated_at <= ?", narrow.before);
+    for (column, values) in [
+        ("i.instance", narrow.ids.iter().map(|id| (*id).into()).collect::<sql::Args>()),
+        ("i.status", narrow.status.iter().map(|status| status.as_str().into()).collect()),
+    ] {
+        if !values.is_empty() {
+            let marks = vec!["?"; values.len()].join(", ");
+            paged = paged.and(&format!("{column} IN ({marks})"), values);
+        }
+    }
+    paged
+}
+
+/// What a key is in the index; never NULL.
+fn expr(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Created => "i.created_at",
+        Sort::Updated => "i.updated_at",
+        Sort::Launched => "i.launched_at",
+        Sort::Terminated => "i.terminated_at",
+        Sort::Name => "i.name",
+        Sort::Description => "i.description",
+        Sort::Host => "i.host_name",
+        Sort::Zone => "i.zone",
+        Sort::Image => "i.image",
+        Sort::Flavor => "i.flavor",
+        Sort::Project => "i.project",
+        Sort::User => "i.user_id",
+        Sort::VmState => "i.vm_state",
+        Sort::TaskState => "i.task_state",
+        Sort::Power => "i.power_state",
+        Sort::Id => "i.instance",
+    }
+}
