@@ -1,11 +1,16 @@
--- Further columns of the index, so that every filter and order of lists is known there. Image, flavor,
--- description and reservation are written when an instance is asked for; the rest is what its cell was last
--- heard to say. Nothing is NULL: no host is '', and a time that has not come is 0, which sorts first.
+-- Further columns of the index, so that every filter and order of lists is known there. Up to tags they are
+-- written by the API level, when an instance is asked for or described anew; the rest is what its cell was
+-- last heard to say. Nothing is NULL: no host is '', and a time that has not come is 0, which sorts first.
 ALTER TABLE instance_index ADD COLUMN image TEXT NOT NULL DEFAULT '';
 ALTER TABLE instance_index ADD COLUMN image_id UUID;
 ALTER TABLE instance_index ADD COLUMN flavor TEXT NOT NULL DEFAULT '';
 ALTER TABLE instance_index ADD COLUMN description TEXT NOT NULL DEFAULT '';
 ALTER TABLE instance_index ADD COLUMN reservation TEXT NOT NULL DEFAULT '';
+ALTER TABLE instance_index ADD COLUMN hostname TEXT NOT NULL DEFAULT '';
+ALTER TABLE instance_index ADD COLUMN key_name TEXT NOT NULL DEFAULT '';
+ALTER TABLE instance_index ADD COLUMN locked BOOLEAN NOT NULL DEFAULT false;
+-- Sorted, each between two line feeds, which no tag contains.
+ALTER TABLE instance_index ADD COLUMN tags TEXT NOT NULL DEFAULT '';
 ALTER TABLE instance_index ADD COLUMN zone TEXT NOT NULL DEFAULT '';
 ALTER TABLE instance_index ADD COLUMN vm_state TEXT NOT NULL DEFAULT 'building';
 ALTER TABLE instance_index ADD COLUMN task_state TEXT NOT NULL DEFAULT '';

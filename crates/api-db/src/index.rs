@@ -1,8 +1,10 @@
 //! The index that lists are made of: one row beside each mapping, written when the instance is asked for,
-//! when its cell tells of it, and when it is gone.
+//! when its cell tells of it, when it is described anew, and when it is gone.
+
+use std::collections::BTreeSet;
 
 use model::{CellId, Instance, InstanceId, RequestSpec, Stage, Timestamp};
-use sql::{Error, Rows, args};
+use sql::{Error, Rows, Val, args};
 use uuid::Uuid;
 
 use crate::Tx;
@@ -32,6 +34,14 @@ pub struct Entry {
     pub flavor: String,
     /// What the instances of one request have in common.
     pub reservation: String,
+    /// Its host name.
+    pub hostname: String,
+    /// Name of its key pair, if it has one.
+    pub key_name: String,
+    /// Whether it is locked.
+    pub locked: bool,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
     /// Its cell, once bound.
     pub cell: Option<CellId>,
     /// Bindings so far.
@@ -72,7 +82,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT i.instance, i.project, i.user_id, i.region, i.created_at, i.name, i.deleted, i.status,
-             i.updated_at, i.image, i.image_id, i.flavor, i.description, i.reservation, i.zone, i.vm_state,
+             i.updated_at, i.image, i.image_id, i.flavor, i.description, i.reservation, i.hostname, i.key_name,
+             i.locked, i.tags, i.zone, i.vm_state,
              i.task_state, i.power_state, i.host_name, i.address, i.launched_at, i.terminated_at, m.cell, m.epoch
              FROM instance_index i JOIN instance_mapping m ON m.id = i.instance ",
             $rest
@@ -97,6 +108,10 @@ pub(crate) struct Row {
     flavor: String,
     description: String,
     reservation: String,
+    hostname: String,
+    key_name: String,
+    locked: bool,
+    tags: String,
     zone: String,
     vm_state: String,
     task_state: String,
@@ -124,6 +139,10 @@ impl From<Row> for Entry {
             image_id: row.image_id.unwrap_or_default(),
             flavor: row.flavor,
             reservation: row.reservation,
+            hostname: row.hostname,
+            key_name: row.key_name,
+            locked: row.locked,
+            tags: row.tags.split('\n').filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
             cell: row.cell.map(CellId),
             epoch: row.epoch,
             deleted: row.deleted,
@@ -150,24 +169,45 @@ pub(crate) async fn create(
     created: Timestamp,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO instance_index
-        (instance, project, user_id, region, created_at, name, deleted, epoch, version, status, updated_at,
-         task_state, image, image_id, flavor, description, reservation, zone)
-        VALUES ($1, $2, $3, $4, $5, $6, false, 0, 0, 'BUILD', $5, 'scheduling', $7, $8, $9, $10, $11, $12)";
-    let args = args![
-        id,
+        (instance, name, description, image, image_id, flavor, hostname, key_name, locked, tags,
+         project, user_id, region, created_at, updated_at, reservation, zone,
+         deleted, epoch, version, status, task_state)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15, $16,
+         false, 0, 0, 'BUILD', 'scheduling')";
+    let mut args = described(id, spec);
+    args.extend(args![
         spec.project.as_str(),
         spec.user.as_str(),
         spec.region.as_str(),
         created,
+        spec.reservation(),
+        spec.zone.as_deref().unwrap_or_default()
+    ]);
+    tx.exec(SQL, args).await.map(drop)
+}
+
+/// Writes what the API level has changed of an instance's request spec, in the transaction that changes it:
+/// name, description, image, flavor, host name, key pair, lock and tags.
+pub async fn describe(tx: &mut Tx, id: InstanceId, spec: &RequestSpec) -> Result<(), Error> {
+    const SQL: &str = "UPDATE instance_index SET name = $2, description = $3, image = $4, image_id = $5,
+        flavor = $6, hostname = $7, key_name = $8, locked = $9, tags = $10 WHERE instance = $1";
+    tx.exec(SQL, described(id, spec)).await.map(drop)
+}
+
+fn described(id: InstanceId, spec: &RequestSpec) -> Vec<Val> {
+    let tags: String = spec.extra.tags.iter().map(|tag| format!("\n{tag}")).collect();
+    args![
+        id,
         spec.name.as_str(),
+        spec.description.as_deref().unwrap_or_default(),
         spec.image.as_str(),
         spec.image.uuid(),
         spec.flavor.id.as_str(),
-        spec.description.as_deref().unwrap_or_default(),
-        spec.reservation(),
-        spec.zone.as_deref().unwrap_or_default()
-    ];
-    tx.exec(SQL, args).await.map(drop)
+        spec.hostname(),
+        spec.extra.key_name.as_deref().unwrap_or_default(),
+        spec.extra.locked.is_some(),
+        if tags.is_empty() { tags } else { tags + "\n" }
+    ]
 }
 
 /// Marks entries of instances that are gone. They stay, for lists of what was deleted and as markers, until

@@ -3,6 +3,7 @@
 use api_db::index::{self, Heard};
 use api_db::pages::{self, Among};
 use api_db::{Db, Tx, mappings};
+use model::extra::{Extra, Lock};
 use model::instance::Task;
 use model::listing::{Deleted, Narrow, Order, Place, Sort, Value};
 use model::sync::Observed;
@@ -13,13 +14,16 @@ use model::{
 use sql::testing::fresh;
 use sql::{Error, Settings, Work, args};
 
-const SORTS: [Sort; 16] = [
+const SORTS: [Sort; 19] = [
     Sort::Created,
     Sort::Updated,
     Sort::Launched,
     Sort::Terminated,
     Sort::Name,
     Sort::Description,
+    Sort::Hostname,
+    Sort::KeyName,
+    Sort::Locked,
     Sort::Host,
     Sort::Zone,
     Sort::Image,
@@ -53,6 +57,17 @@ fn spec(n: usize) -> RequestSpec {
         metadata: Default::default(),
         description: n.is_multiple_of(3).then(|| format!("about {n}")),
         deadline: Timestamp(i64::MAX),
+        extra: Extra {
+            tags: ["a", "b", "a%"]
+                .into_iter()
+                .enumerate()
+                .filter(|(t, _)| n >> t & 1 == 1)
+                .map(|t| t.1.into())
+                .collect(),
+            key_name: n.is_multiple_of(2).then(|| format!("key{}", n % 4)),
+            locked: n.is_multiple_of(5).then_some(Lock { by_admin: false, reason: None }),
+            ..Extra::default()
+        },
     }
 }
 
@@ -114,6 +129,9 @@ fn value(entry: &index::Entry, sort: Sort) -> Value {
         Sort::Terminated => time(entry.last.terminated),
         Sort::Name => entry.name.as_str().into(),
         Sort::Description => entry.description.as_str().into(),
+        Sort::Hostname => entry.hostname.as_str().into(),
+        Sort::KeyName => entry.key_name.as_str().into(),
+        Sort::Locked => i64::from(entry.locked).into(),
         Sort::Host => entry.last.host.as_str().into(),
         Sort::Zone => entry.last.zone.as_str().into(),
         Sort::Image => entry.image.as_str().into(),
@@ -185,6 +203,13 @@ async fn every_order_is_walked_without_gaps() {
     }
 }
 
+/// What is asked for, and which of the thirty it is.
+type Case = (Narrow, fn(usize) -> bool);
+
+fn tags(tags: &[&str]) -> Vec<String> {
+    tags.iter().map(|tag| (*tag).to_owned()).collect()
+}
+
 #[tokio::test]
 async fn entries_are_narrowed() {
     for (engine, db) in databases().await {
@@ -197,7 +222,7 @@ async fn entries_are_narrowed() {
                 populate(tx, &ids, cell).await?;
                 let all = Among::Everywhere(Deleted::No);
                 let order = Order::default();
-                let cases: Vec<(Narrow, fn(usize) -> bool)> = vec![
+                let cases: Vec<Case> = vec![
                     (Narrow { project: Some("q".into()), ..Narrow::default() }, |n| n % 2 == 1),
                     (Narrow { region: Some("r".into()), ..Narrow::default() }, |n| n / 2 % 2 == 1),
                     (Narrow { user: Some("w".into()), ..Narrow::default() }, |n| n % 3 == 2),
@@ -215,6 +240,11 @@ async fn entries_are_narrowed() {
                     }),
                     (Narrow { since: Some(Timestamp(104)), ..Narrow::default() }, |n| n < 20 && n % 7 >= 4),
                     (Narrow { before: Some(Timestamp(101)), ..Narrow::default() }, |n| n >= 20 || n % 7 <= 1),
+                    (Narrow { locked: Some(false), ..Narrow::default() }, |n| !n.is_multiple_of(5)),
+                    (Narrow { tags: tags(&["a", "b"]), ..Narrow::default() }, |n| n & 3 == 3),
+                    (Narrow { tags_any: tags(&["b", "a%"]), ..Narrow::default() }, |n| n & 6 != 0),
+                    (Narrow { not_tags: tags(&["a", "b"]), ..Narrow::default() }, |n| n & 3 != 3),
+                    (Narrow { not_tags_any: tags(&["b", "a%"]), ..Narrow::default() }, |n| n & 6 == 0),
                     (Narrow { ids: vec![ids[3], ids[17], ids[25]], ..Narrow::default() }, |n| {
                         n == 3 || n == 25
                     }),
@@ -232,6 +262,11 @@ async fn entries_are_narrowed() {
                     assert_eq!(found, wanted, "{narrow:?}");
                 }
                 let narrow = Narrow::default();
+                let anew = RequestSpec { name: "anew".into(), ..spec(4) };
+                index::describe(tx, ids[3], &anew).await?;
+                let entry = index::get(tx, ids[3]).await?.expect("is there");
+                assert_eq!((entry.name.as_str(), entry.hostname.as_str()), ("anew", "anew"));
+                assert_eq!((entry.tags, entry.flavor.as_str()), (anew.extra.tags.clone(), "1"));
                 let building = pages::page(tx, Among::Building, &narrow, &order, None, 100).await?;
                 assert_eq!(building.len(), (0..30).filter(|n| *n >= 20 || (n % 3 == 2 && *n < 16)).count());
                 assert_eq!(pages::page(tx, Among::Cell(cell), &narrow, &order, None, 100).await?.len(), 16);

@@ -22,6 +22,12 @@ pub enum Sort {
     Name,
     /// Its description; without one, as if it were empty.
     Description,
+    /// Its host name.
+    Hostname,
+    /// Name of its key pair; what has none comes first.
+    KeyName,
+    /// Whether it is locked; what is not comes first.
+    Locked,
     /// Its host's name; what has none comes first.
     Host,
     /// Its availability zone.
@@ -59,6 +65,9 @@ impl Sort {
             Self::Created
             | Self::Name
             | Self::Description
+            | Self::Hostname
+            | Self::KeyName
+            | Self::Locked
             | Self::Image
             | Self::Flavor
             | Self::Project
@@ -171,6 +180,16 @@ pub struct Narrow {
     pub image: Option<Uuid>,
     /// Of the flavor with this id.
     pub flavor: Option<String>,
+    /// Locked, or not.
+    pub locked: Option<bool>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// With at least one of these tags; empty means any.
+    pub tags_any: Vec<String>,
+    /// Without at least one of these tags; empty means any.
+    pub not_tags: Vec<String>,
+    /// Without all of these tags.
+    pub not_tags_any: Vec<String>,
     /// Whose status is one of these (Nova's words, upper case); empty means any.
     pub status: Vec<String>,
     /// In this `vm_state`.

@@ -253,6 +253,11 @@ impl RequestSpec {
         self.flavor.resources()
     }
 
+    /// Its host name: the one asked for, or else one made of its name.
+    pub fn hostname(&self) -> String {
+        self.extra.hostname.clone().unwrap_or_else(|| hostname(&self.name))
+    }
+
     /// What the instances of one request have in common (Nova's `reservation_id`, `r-` and eight letters or
     /// digits): made of the request's id, and empty if that is not known.
     pub fn reservation(&self) -> String {
@@ -274,6 +279,20 @@ impl RequestSpec {
         let text = serde_json::to_string(&(&self.image, &self.flavor, &self.container)).unwrap_or_default();
         format!("{:016x}", fnv64(text.as_bytes()))
     }
+}
+
+/// A host name made of a server's name, as Nova makes it (`nova/utils.py`, `sanitize_hostname`).
+pub fn hostname(name: &str) -> String {
+    let mut hostname = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            ' ' | '_' | '.' => hostname.push('-'),
+            c if c.is_ascii_alphanumeric() || c == '-' => hostname.push(c.to_ascii_lowercase()),
+            _ => {}
+        }
+    }
+    hostname.truncate(63);
+    hostname.trim_matches('-').to_owned()
 }
 
 #[cfg(test)]

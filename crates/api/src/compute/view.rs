@@ -163,19 +163,7 @@ pub fn host_id(instance: &Instance) -> String {
     format!("{hash:032x}{:024x}", hash.wrapping_mul(hash | 1) >> 32)
 }
 
-/// A host name made of a server's name, as Nova makes it (`nova/utils.py`, `sanitize_hostname`).
-pub fn hostname(name: &str) -> String {
-    let mut hostname = String::with_capacity(name.len());
-    for c in name.chars() {
-        match c {
-            ' ' | '_' | '.' => hostname.push('-'),
-            c if c.is_ascii_alphanumeric() || c == '-' => hostname.push(c.to_ascii_lowercase()),
-            _ => {}
-        }
-    }
-    hostname.truncate(63);
-    hostname.trim_matches('-').to_owned()
-}
+pub use model::spec::hostname;
 
 /// A text percent-encoded for a path.
 pub struct Encoded<'a>(pub &'a str);
