@@ -7,6 +7,7 @@ pub mod audit;
 pub mod cells;
 pub mod flavors;
 pub mod hosts;
+pub mod idempotency;
 pub mod index;
 pub mod mappings;
 pub mod pages;
@@ -32,6 +33,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0001_first.sql"),
         tasks::TABLES,
         include_str!("../migrations/0002_index.sql"),
+        include_str!("../migrations/0003_idempotency_key.sql"),
     ],
-    oldest: 3,
+    oldest: 4,
 };

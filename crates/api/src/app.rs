@@ -24,7 +24,7 @@ use crate::settings::Settings;
 /// Nova's own request id header; the other one is common to all services.
 const COMPUTE_REQUEST_ID: HeaderName = HeaderName::from_static("x-compute-request-id");
 /// The request id header common to OpenStack services.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
 /// The HTTP face of one cloud. Cheap to clone.
 #[derive(Clone)]
@@ -113,7 +113,9 @@ impl App {
             Ok(Err(never)) => match never {},
             Err(_) => panicked(uri.path(), &request_id),
         };
-        if let Ok(value) = HeaderValue::from_str(&request_id) {
+        // An answer that is told again carries the id of the request that was worked on.
+        let told = response.headers().get(&REQUEST_ID).cloned();
+        if let Some(value) = told.or_else(|| HeaderValue::from_str(&request_id).ok()) {
             response.headers_mut().insert(REQUEST_ID, value.clone());
             response.headers_mut().insert(COMPUTE_REQUEST_ID, value);
         }

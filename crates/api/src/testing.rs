@@ -81,6 +81,8 @@ pub fn call(version: u16, role: &str, query: &str) -> Call {
         params: Params::of(&format!("/?{query}").parse().expect("URI")).expect("query"),
         body: bytes::Bytes::new(),
         extended: false,
+        key: None,
+        once: None,
     }
 }
 

@@ -7,7 +7,13 @@ use uuid::Uuid;
 
 use crate::Tx;
 
-/// Records an accepted action, in the transaction that accepts it.
+/// Whether an action was recorded.
+pub async fn is_recorded(tx: &mut Tx, id: Uuid) -> Result<bool, Error> {
+    let found: Option<(i64,)> = tx.opt("SELECT at FROM action WHERE id = $1", args![id]).await?;
+    Ok(found.is_some())
+}
+
+/// Records an accepted action, in the transaction that accepts it; false if it was recorded before.
 pub async fn record(
     tx: &mut Tx,
     id: Uuid,
@@ -15,10 +21,10 @@ pub async fn record(
     action: Action,
     (caller, context): (&Caller, &Context),
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     const SQL: &str = "INSERT INTO action (id, instance, action, request_id, user_id, project, at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
     let (request, user, project) =
         (context.request_id.as_str(), caller.user.as_str(), caller.project.as_str());
-    tx.exec(SQL, args![id, instance, action.word(), request, user, project, now]).await.map(drop)
+    Ok(tx.exec(SQL, args![id, instance, action.word(), request, user, project, now]).await? == 1)
 }

@@ -17,6 +17,7 @@ mod feed;
 mod lease;
 mod settle;
 mod summaries;
+mod sweep;
 mod work;
 
 use std::collections::HashMap;
@@ -131,6 +132,7 @@ pub async fn start(
     let mut loops = JoinSet::new();
     loops.spawn(beat(shared.clone(), worker, shutdown.clone()));
     loops.spawn(lease::run(shared.clone(), bell, shutdown.clone()));
+    loops.spawn(sweep::run(shared.clone(), shutdown.clone()));
     loops.spawn(settle::follow_cells(shared, shutdown));
     Ok(Running { loops })
 }

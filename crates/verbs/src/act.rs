@@ -8,6 +8,7 @@ use model::{Caller, CellId, Context, Fault, FaultKind, HostId, InstanceId};
 use rpc::contract::ConsoleTail;
 use rpc::{Address, Bell};
 use sql::{Error, Work};
+use uuid::Uuid;
 
 use crate::show::Found;
 use crate::{Verbs, no_such_instance};
@@ -26,6 +27,21 @@ impl Verbs {
         id: InstanceId,
         action: Action,
     ) -> Result<(), Fault> {
+        self.act_once(caller, context, id, action, None).await
+    }
+
+    /// The same; what an earlier attempt with the same `once` did in the instance's cell is not done again.
+    ///
+    /// # Errors
+    /// As [`Verbs::act`].
+    pub async fn act_once(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        id: InstanceId,
+        action: Action,
+        once: Option<Uuid>,
+    ) -> Result<(), Fault> {
         let who = Arc::new((caller.clone(), context.clone()));
         let mut patience = 5;
         loop {
@@ -37,21 +53,31 @@ impl Verbs {
                 }
                 Found::Dark(unseen) => return Err(unseen.why.into()),
             };
+            let cell = self.inner.router.cell(row.cell.unwrap_or(CellId::ZERO))?;
+            if let Some(once) = once {
+                let done = cell.read(move |tx| -> Work<'_, bool> {
+                    Box::pin(async move { actions::is_recorded(tx, once).await })
+                });
+                if done.await? {
+                    return Ok(());
+                }
+            }
             action.check(id, row.stage, row.power, row.task)?;
             if row.host.is_none() {
                 let word = action.word();
                 return Err(Fault::conflict(format!("Cannot '{word}' instance {id}: it has no host")));
             }
-            let cell = self.inner.router.cell(row.cell.unwrap_or(CellId::ZERO))?;
-            let (at, now, record) = (row.at, self.inner.env.now(), self.inner.env.uuid());
+            let (at, now) = (row.at, self.inner.env.now());
+            let record = once.unwrap_or_else(|| self.inner.env.uuid());
             let by = who.clone();
             let written = cell
                 .write(move |tx| -> Work<'_, Option<HostId>> {
                     let by = by.clone();
                     Box::pin(async move {
-                        let host = instances::act(tx, id, at, action, now).await?;
-                        actions::record(tx, record, id, action, (&by.0, &by.1), now).await?;
-                        Ok(host)
+                        if !actions::record(tx, record, id, action, (&by.0, &by.1), now).await? {
+                            return Ok(None);
+                        }
+                        instances::act(tx, id, at, action, now).await
                     })
                 })
                 .await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api_db::idempotency::{self, Answer, Known};
 use api_db::state::{self, Build};
 use api_db::{Tx, audit, mappings, quotas};
 use model::instance::{Intent, Power, Stage, Task};
@@ -13,6 +14,7 @@ use tasks::{NewTask, store};
 use uuid::Uuid;
 
 use crate::Verbs;
+use crate::once::Key;
 use crate::types::Boot;
 
 /// Most instances that one request may ask for.
@@ -27,6 +29,28 @@ struct Promise {
     spec: RequestSpec,
 }
 
+/// Instances that are ready to be accepted: everything about them is chosen, nothing is stored.
+pub struct Prepared {
+    promises: Arc<Vec<Promise>>,
+    now: Timestamp,
+}
+
+impl Prepared {
+    /// The instances, as they will be once accepted.
+    pub fn instances(&self) -> impl Iterator<Item = Instance> {
+        self.promises.iter().map(|p| waiting(p.id, p.spec.clone(), self.now, Task::Scheduling))
+    }
+}
+
+/// What became of prepared instances.
+#[derive(Debug)]
+pub enum Accepted {
+    /// They are accepted.
+    Now,
+    /// Nothing was stored, for this is known of the request's key.
+    Before(Known),
+}
+
 impl Verbs {
     /// Accepts instances: once this returns, each will end ACTIVE or in ERROR, whatever dies.
     ///
@@ -34,6 +58,16 @@ impl Verbs {
     /// Bad wishes, an unknown flavor, a quota that would be exceeded; then nothing was accepted. On
     /// [`model::FaultKind::Timeout`] the caller looks again before it repeats.
     pub async fn boot(&self, caller: &Caller, context: &Context, wish: Boot) -> Result<Vec<Instance>, Fault> {
+        let prepared = self.prepare(caller, context, wish).await?;
+        self.accept(caller, context, &prepared, None).await?;
+        Ok(prepared.instances().collect())
+    }
+
+    /// Chooses everything about new instances, so that the answer is known before they are accepted.
+    ///
+    /// # Errors
+    /// Bad wishes, an unknown flavor.
+    pub async fn prepare(&self, caller: &Caller, context: &Context, wish: Boot) -> Result<Prepared, Fault> {
         wish.container.validate()?;
         if wish.count == 0 || wish.count > MOST {
             return Err(Fault::invalid(format!("between 1 and {MOST} instances can be asked for at once")));
@@ -44,42 +78,75 @@ impl Verbs {
             _ => fault,
         })?;
         let now = inner.env.now();
-        let promises: Arc<Vec<Promise>> = Arc::new(
-            (1..=wish.count)
-                .map(|n| Promise {
-                    id: inner.env.id(),
-                    task: inner.env.id(),
-                    audit: inner.env.uuid(),
-                    bucket: inner.env.below(store::BUCKETS) as i64,
-                    spec: RequestSpec {
-                        name: if wish.count == 1 { wish.name.clone() } else { format!("{}-{n}", wish.name) },
-                        project: caller.project.clone(),
-                        user: caller.user.clone(),
-                        request_id: context.request_id.clone(),
-                        region: wish.region.clone(),
-                        zone: wish.zone.clone(),
-                        image: wish.image.clone(),
-                        flavor: flavor.clone(),
-                        container: wish.container.clone(),
-                        metadata: wish.metadata.clone(),
-                        description: wish.description.clone(),
-                        extra: wish.extra.clone(),
-                        deadline: now.plus(inner.settings.build_deadline),
-                    },
-                })
-                .collect(),
-        );
+        let promises = (1..=wish.count)
+            .map(|n| Promise {
+                id: inner.env.id(),
+                task: inner.env.id(),
+                audit: inner.env.uuid(),
+                bucket: inner.env.below(store::BUCKETS) as i64,
+                spec: RequestSpec {
+                    name: if wish.count == 1 { wish.name.clone() } else { format!("{}-{n}", wish.name) },
+                    project: caller.project.clone(),
+                    user: caller.user.clone(),
+                    request_id: context.request_id.clone(),
+                    region: wish.region.clone(),
+                    zone: wish.zone.clone(),
+                    image: wish.image.clone(),
+                    flavor: flavor.clone(),
+                    container: wish.container.clone(),
+                    metadata: wish.metadata.clone(),
+                    description: wish.description.clone(),
+                    extra: wish.extra.clone(),
+                    deadline: now.plus(inner.settings.build_deadline),
+                },
+            })
+            .collect();
+        Ok(Prepared { promises: Arc::new(promises), now })
+    }
+
+    /// Accepts prepared instances, as [`Verbs::boot`] does. With a key, the answer is stored in the same
+    /// transaction; where something is known of the key, nothing is accepted.
+    ///
+    /// # Errors
+    /// As [`Verbs::boot`].
+    pub async fn accept(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        prepared: &Prepared,
+        keyed: Option<(&Key, Answer)>,
+    ) -> Result<Accepted, Fault> {
+        let (inner, promises, now) = (&self.inner, &prepared.promises, prepared.now);
+        let expires = now.plus(inner.settings.keep_answers);
+        let key = keyed.as_ref().map(|(key, _)| (*key).clone());
+        let answer = Arc::new(keyed.map(|(key, answer)| (key.clone(), answer)));
         let (who, stored, limits) =
             (Arc::new((caller.clone(), context.clone())), promises.clone(), inner.settings.quota);
         let written = inner
             .db
-            .write(move |tx| -> Work<'_, ()> {
-                let (promises, who) = (stored.clone(), who.clone());
-                Box::pin(async move { promise(tx, &promises, &who, limits, now).await })
+            .write(move |tx| -> Work<'_, bool> {
+                let (promises, who, answer) = (stored.clone(), who.clone(), answer.clone());
+                Box::pin(async move {
+                    // First, so that whoever repeats the request waits here for the one that came before.
+                    if let Some((key, answer)) = &*answer
+                        && !idempotency::answer(tx, &key.0, answer, now, expires).await?
+                    {
+                        return Ok(false);
+                    }
+                    promise(tx, &promises, &who, limits, now).await?;
+                    Ok(true)
+                })
             })
             .await;
         match written {
-            Ok(()) => {}
+            Ok(true) => {}
+            Ok(false) => {
+                let known = match key {
+                    Some(key) => self.known(&key).await?,
+                    None => None,
+                };
+                return Ok(Accepted::Before(known.unwrap_or(Known::Held)));
+            }
             // Nobody can tell whether it was committed: the ids tell.
             Err(Error::Unknown(_)) if self.is_stored(promises[0].id).await? => {}
             Err(error) => return Err(error.into()),
@@ -88,7 +155,7 @@ impl Verbs {
             bus.ring(Bell::Superconductors);
         }
         metrics::counter!("skep_boots_accepted_total").increment(promises.len() as u64);
-        Ok(promises.iter().map(|p| waiting(p.id, p.spec.clone(), now, Task::Scheduling)).collect())
+        Ok(Accepted::Now)
     }
 
     async fn is_stored(&self, id: InstanceId) -> Result<bool, Fault> {

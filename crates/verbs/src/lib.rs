@@ -11,6 +11,7 @@ mod cells;
 mod delete;
 mod list;
 mod observed;
+mod once;
 mod show;
 mod types;
 
@@ -24,6 +25,9 @@ use moka::sync::Cache;
 use router::{Locations, Router};
 use rpc::Bus;
 
+pub use api_db::idempotency::{Answer, Known};
+pub use boot::{Accepted, Prepared};
+pub use once::{Hold, Key};
 pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Seen};
 
 /// How the verbs behave.
@@ -35,6 +39,8 @@ pub struct Settings {
     pub quota: Limits,
     /// Images that are shown to everybody.
     pub images: Vec<ImageRef>,
+    /// How long the answer to a request with an idempotency key is kept.
+    pub keep_answers: Duration,
 }
 
 impl Default for Settings {
@@ -43,6 +49,7 @@ impl Default for Settings {
             build_deadline: Duration::from_secs(600),
             quota: api_db::quotas::UNLIMITED,
             images: Vec::new(),
+            keep_answers: Duration::from_secs(24 * 3600),
         }
     }
 }

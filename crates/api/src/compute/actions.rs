@@ -64,7 +64,7 @@ pub async fn act(call: Call) -> Answered {
     let id = call.instance()?;
     let verbs = call.verbs()?;
     match asked {
-        Asked::Act(action) => verbs.act(&call.caller, &call.context, id, action).await?,
+        Asked::Act(action) => verbs.act_once(&call.caller, &call.context, id, action, call.once).await?,
         Asked::Delete => verbs.delete(&call.caller, &call.context, id).await?,
         Asked::Console { lines } => {
             let output = verbs.console(&call.caller, &call.context, id, lines).await?;

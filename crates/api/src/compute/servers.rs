@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue, LOCATION};
 use axum::response::Response;
 use model::{Env, Fault, FaultKind, Instance, InstanceId};
-use verbs::{Boot, Names, Page, Seen};
+use verbs::{Accepted, Boot, Names, Page, Seen};
 
 use crate::compute::create::{self, ImageWish};
 use crate::compute::fields::GROUPS;
@@ -12,6 +12,7 @@ use crate::compute::listing;
 use crate::compute::view::{self, Look};
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::{Object, answer, empty};
+use crate::edge::once;
 use crate::edge::refused::Refused;
 
 /// How many cells did not answer while a list was made.
@@ -40,10 +41,23 @@ pub async fn create(call: Call) -> Answered {
         extra: Default::default(),
         count: asked.count,
     };
-    let made = verbs.boot(&call.caller, &call.context, boot).await.map_err(missing_is_invalid)?;
-    let first = made.first().ok_or_else(|| Fault::internal("Nothing was made and nothing was refused."))?;
+    let (caller, context) = (&call.caller, &call.context);
+    let prepared = verbs.prepare(caller, context, boot).await.map_err(missing_is_invalid)?;
+    let first = prepared.instances().next();
+    let first = first.ok_or_else(|| Fault::internal("Nothing was made and nothing was refused."))?;
     let password = asked.admin_pass.unwrap_or_else(|| password(&call.shared.env));
-    Ok(created(&call, first, &password))
+    let response = created(&call, &first, &password);
+    let (keyed, response) = match &call.key {
+        Some(key) => {
+            let (answer, response) = once::keep(key, response).await?;
+            (Some((key, answer)), response)
+        }
+        None => (None, response),
+    };
+    match verbs.accept(caller, context, &prepared, keyed).await.map_err(missing_is_invalid)? {
+        Accepted::Now => Ok(response),
+        Accepted::Before(known) => once::replay(known),
+    }
 }
 
 fn created(call: &Call, instance: &Instance, password: &str) -> Response {

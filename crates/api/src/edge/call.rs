@@ -9,7 +9,8 @@ use axum::http::Method;
 use axum::response::Response;
 use bytes::Bytes;
 use model::{Caller, Context, Fault, InstanceId};
-use verbs::Verbs;
+use uuid::Uuid;
+use verbs::{Key, Verbs};
 
 use crate::app::Shared;
 use crate::edge::base::Base;
@@ -42,6 +43,10 @@ pub struct Call {
     pub body: Bytes,
     /// Whether the client asked to see our own `skep` object.
     pub extended: bool,
+    /// The key under which the answer is kept, if the client gave one.
+    pub key: Option<Key>,
+    /// What all attempts at this request have in common, where it is done under a key.
+    pub once: Option<Uuid>,
 }
 
 /// What a handler answers.

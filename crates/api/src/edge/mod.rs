@@ -4,6 +4,7 @@ pub mod base;
 pub mod body;
 pub mod call;
 pub mod json;
+pub mod once;
 pub mod permit;
 pub mod policy;
 pub mod query;

@@ -143,6 +143,7 @@ fn nova_name(status: StatusCode) -> &'static str {
         409 => "conflictingRequest",
         413 | 429 => "overLimit",
         415 => "badMediaType",
+        422 => "unprocessableEntity",
         501 => "notImplemented",
         503 => "serviceUnavailable",
         _ => "computeFault",

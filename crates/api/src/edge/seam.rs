@@ -1,5 +1,5 @@
 //! The one way in: every route passes here, in this order – identity, microversion, project,
-//! authorization, body, handler under a deadline.
+//! authorization, body, idempotency key, handler under a deadline.
 
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
@@ -11,16 +11,15 @@ use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use model::{Caller, Context, InstanceId};
-use tokio::time::timeout;
 
 use crate::app::Shared;
 use crate::edge::base::Base;
-use crate::edge::body;
 use crate::edge::call::{Call, Permit, Route};
 use crate::edge::policy::{self, Need};
 use crate::edge::query::{Params, truth};
 use crate::edge::refused::{Refused, Style};
 use crate::edge::version::{self, Version};
+use crate::edge::{body, once};
 
 static NOBODY: LazyLock<Arc<Caller>> =
     LazyLock::new(|| Arc::new(Caller { user: String::new(), project: String::new(), roles: Vec::new() }));
@@ -99,19 +98,25 @@ async fn pass(
     } else {
         bytes::Bytes::new()
     };
-    let deadline = shared.settings.request_deadline;
     let caller = Arc::clone(permit.caller());
-    let call =
-        Call { shared, caller, permit, context, version, base, path, captures, params, body, extended };
-    timeout(deadline, (route.run)(call)).await.unwrap_or_else(|_| {
-        Err(Refused::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!(
-                "Not answered within {} seconds; what was asked may or may not have happened.",
-                deadline.as_secs()
-            ),
-        ))
-    })
+    let (key, once) = (None, None);
+    let mut call = Call {
+        shared,
+        caller,
+        permit,
+        context,
+        version,
+        base,
+        path,
+        captures,
+        params,
+        body,
+        extended,
+        key,
+        once,
+    };
+    call.key = once::key(route, &call, parts)?;
+    once::answer(route, call).await
 }
 
 /// Whom the request's token stands for; 401 with a pointer to the identity face otherwise.

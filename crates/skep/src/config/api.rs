@@ -35,6 +35,9 @@ pub struct Api {
     /// How long an instance may take to be ACTIVE before it is in ERROR, in seconds.
     #[serde(deserialize_with = "whole")]
     pub build_deadline_s: u64,
+    /// How long the answer to a request with an `Idempotency-Key` is kept, in seconds.
+    #[serde(deserialize_with = "whole")]
+    pub keep_answers_s: u64,
     /// Limits of projects that have none of their own.
     pub quota: Quota,
     /// Most connections at a time; beyond it, 503.
@@ -59,6 +62,7 @@ impl Default for Api {
             tls_key: None,
             images: Vec::new(),
             build_deadline_s: 600,
+            keep_answers_s: 86_400,
             quota: Quota::default(),
             max_connections: 4_096,
             request_deadline_ms: 60_000,

@@ -156,6 +156,7 @@ fn verbs_settings(section: &Section) -> Result<verbs::Settings, Failure> {
             cores: quota.vcpus,
             memory_mib: quota.memory_mib,
         },
+        keep_answers: Duration::from_secs(section.keep_answers_s.max(60)),
         images: section.images.iter().map(image).collect::<Result<_, _>>()?,
     })
 }
