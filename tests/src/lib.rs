@@ -16,6 +16,7 @@ pub mod http;
 pub mod place;
 pub mod process;
 pub mod services;
+pub mod sim;
 pub mod wait;
 
 pub use clients::OpenStack;

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::drive::Driver;
 use crate::engine::{Bounded, Engine, Name};
 use crate::health::Health;
-use crate::journal::Journal;
+use crate::journal::{Journal, Loaded, Memory};
 use crate::sync::Sync;
 use crate::table::Table;
 use crate::{recover, supervise};
@@ -89,6 +89,30 @@ impl Agent {
         shutdown: CancellationToken,
     ) -> Result<Self, Fault> {
         let (journal, loaded) = Journal::open(&config.state_dir.join("journal.redb"), config.host).await?;
+        Ok(Self::begin(config, env, bus, engine, (journal, loaded), shutdown))
+    }
+
+    /// The same on a journal in memory, which outlives the agent. Needs a tokio runtime.
+    pub fn start_in_memory(
+        config: Config,
+        env: Env,
+        bus: Bus,
+        engine: Arc<dyn Engine>,
+        memory: &Memory,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Fault> {
+        let journal = Journal::in_memory(memory, config.host)?;
+        Ok(Self::begin(config, env, bus, engine, journal, shutdown))
+    }
+
+    fn begin(
+        config: Config,
+        env: Env,
+        bus: Bus,
+        engine: Arc<dyn Engine>,
+        (journal, loaded): (Journal, Loaded),
+        shutdown: CancellationToken,
+    ) -> Self {
         let incarnation = loaded.incarnation;
         let table = Table::new(env);
         let driver = Driver::new(config, table, Bounded::new(engine), journal);
@@ -99,7 +123,7 @@ impl Agent {
             running.run(bus, incarnation, shutdown).await;
             drop(ended);
         });
-        Ok(agent)
+        agent
     }
 
     /// How it is doing. Cheap enough for every health check.

@@ -4,7 +4,7 @@
 //! driven on; and only then does the agent speak to its cell. A container with our host's label that
 //! the journal does not know is taken in and never killed on silence.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ pub(crate) async fn recover(driver: &Arc<Driver>, health: &Health, shutdown: &Ca
                 tracing::warn!(%fault, "the engine cannot be asked what it has");
                 health.failed(fault);
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return false,
                     () = tokio::time::sleep(driver.table.env.jitter(ENGINE_PAUSE)) => {}
                 }
@@ -72,6 +73,7 @@ pub(crate) async fn recover(driver: &Arc<Driver>, health: &Health, shutdown: &Ca
         ids.into_iter().filter_map(|id| driver.wake_in(&mut inner, id)).collect()
     };
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => return false,
         waited = tokio::time::timeout(FIRST_LOOKS, join_all(first)) => {
             if waited.is_err() {
@@ -96,7 +98,7 @@ pub(crate) fn wake_all(driver: &Arc<Driver>) {
 /// since the list was asked for, at `asked`, is newer than the list and left alone.
 pub(crate) fn compare(driver: &Arc<Driver>, listed: Vec<Container>, asked: Duration) {
     let mut inner = driver.table.lock();
-    let mut differing: HashSet<InstanceId> = HashSet::new();
+    let mut differing: BTreeSet<InstanceId> = BTreeSet::new();
     let present: HashSet<Name> = listed.iter().map(|container| container.name).collect();
     for container in listed {
         let (id, place) = (container.name.instance, container.name.place());

@@ -56,6 +56,7 @@ pub(crate) async fn supervise(driver: Arc<Driver>, health: Arc<Health>, shutdown
             wake_at = next_due.unwrap_or(now + LIST);
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             () = table.sooner.notified() => {}
             () = tokio::time::sleep(wake_at.saturating_sub(now)) => {}
@@ -104,6 +105,7 @@ pub(crate) async fn probe(driver: Arc<Driver>, health: Arc<Health>, shutdown: Ca
     let mut pause = PROBE_FIRST;
     loop {
         let result = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             result = driver.engine.probe(driver.config.host) => result,
         };
@@ -115,11 +117,13 @@ pub(crate) async fn probe(driver: Arc<Driver>, health: Arc<Health>, shutdown: Ca
         if ran {
             pause = PROBE_FIRST;
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = health.suspect() => {}
             }
         } else {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(driver.table.env.jitter(pause)) => {}
             }

@@ -1,7 +1,7 @@
 //! All slots of the host behind one lock, with what has to be reported and what falls due.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub(crate) struct Table {
 /// What the lock protects.
 #[derive(Default)]
 pub(crate) struct Inner {
-    pub slots: HashMap<InstanceId, Slot>,
+    /// In the order of their ids, so that what happens does not hang on chance.
+    pub slots: BTreeMap<InstanceId, Slot>,
     /// Nothing is started before a full sync is finished.
     pub held: bool,
     /// The agent ends: nothing new is begun.

@@ -29,6 +29,7 @@ struct Batch {
 pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: CancellationToken) {
     loop {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             () = bell.rung() => {}
             () = conductor.place.notified() => {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{CellId, InstanceId};
+use model::{CellId, Env, InstanceId};
 use moka::sync::Cache;
 
 /// Where an instance lives and whose it is.
@@ -16,29 +16,32 @@ pub struct Located {
     pub epoch: i64,
 }
 
+/// How long a location is remembered, by the clock of the seam.
+const LIFE: Duration = Duration::from_secs(1);
+
 /// A bounded memory of locations. An entry lives for a second at most, and is forgotten at once when its
 /// cell answers with a tombstone or another epoch.
 #[derive(Clone, Debug)]
 pub struct Locations {
-    cache: Cache<InstanceId, Located>,
-}
-
-impl Default for Locations {
-    fn default() -> Self {
-        let cache = Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(1)).build();
-        Self { cache }
-    }
+    env: Env,
+    cache: Cache<InstanceId, (Located, Duration)>,
 }
 
 impl Locations {
+    /// A memory without locations.
+    pub fn new(env: Env) -> Self {
+        Self { env, cache: Cache::new(100_000) }
+    }
+
     /// Where `id` lives, if that is remembered.
     pub fn get(&self, id: InstanceId) -> Option<Located> {
-        self.cache.get(&id)
+        let (located, at) = self.cache.get(&id)?;
+        (self.env.monotonic().saturating_sub(at) < LIFE).then_some(located)
     }
 
     /// Remembers where `id` lives.
     pub fn put(&self, id: InstanceId, located: Located) {
-        self.cache.insert(id, located);
+        self.cache.insert(id, (located, self.env.monotonic()));
     }
 
     /// Forgets where `id` lives.

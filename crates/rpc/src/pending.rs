@@ -1,6 +1,6 @@
 //! Calls that wait for their answer.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +18,10 @@ pub(crate) type Answer = Result<Bytes, Fault>;
 
 /// The calls of one bus that wait for their answer, by message id.
 #[derive(Default)]
-pub(crate) struct Pending(Mutex<HashMap<Uuid, oneshot::Sender<Answer>>>);
+pub(crate) struct Pending(Mutex<BTreeMap<Uuid, oneshot::Sender<Answer>>>);
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, oneshot::Sender<Answer>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, oneshot::Sender<Answer>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

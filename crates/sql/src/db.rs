@@ -53,6 +53,8 @@ pub enum Engine {
 enum Inner<D> {
     Lite(Lite<D>),
     Pg(Pg),
+    #[cfg(feature = "testing")]
+    Simulated(Arc<crate::simulated::Disk>),
 }
 
 /// A handle on a database; `D` names which (API or cell), so that they cannot be mixed up.
@@ -82,6 +84,8 @@ impl<D> fmt::Debug for Db<D> {
             match &*self.inner {
                 Inner::Lite(_) => Engine::Sqlite,
                 Inner::Pg(_) => Engine::Postgres,
+                #[cfg(feature = "testing")]
+                Inner::Simulated(_) => Engine::Sqlite,
             }
         )
     }
@@ -103,14 +107,23 @@ impl<D: 'static> Db<D> {
                 .map_err(|_| bad("not of the form postgres://USER:PASSWORD@HOST:PORT/NAME".into()))?;
             Inner::Pg(Pg::open(options, settings))
         } else {
+            #[cfg(feature = "testing")]
+            if let Some(disk) = settings.url.strip_prefix("simulated:").and_then(crate::simulated::Disk::find)
+            {
+                return Ok(Self::over(Inner::Simulated(disk), settings));
+            }
             return Err(bad("must begin with sqlite: or postgres:".into()));
         };
-        Ok(Self {
+        Ok(Self::over(inner, settings))
+    }
+
+    fn over(inner: Inner<D>, settings: &Settings) -> Self {
+        Self {
             inner: Arc::new(inner),
             deadline: settings.deadline,
             gate: settings.gate.clone(),
             _database: PhantomData,
-        })
+        }
     }
 
     /// Which engine it runs on.
@@ -118,6 +131,8 @@ impl<D: 'static> Db<D> {
         match &*self.inner {
             Inner::Lite(_) => Engine::Sqlite,
             Inner::Pg(_) => Engine::Postgres,
+            #[cfg(feature = "testing")]
+            Inner::Simulated(_) => Engine::Sqlite,
         }
     }
 
@@ -137,6 +152,8 @@ impl<D: 'static> Db<D> {
         match &*self.inner {
             Inner::Lite(lite) => lite.write(work, self.deadline).await,
             Inner::Pg(pg) => pg.write(&work, self.deadline).await,
+            #[cfg(feature = "testing")]
+            Inner::Simulated(disk) => disk.call(&work, true, self.deadline).await,
         }
     }
 
@@ -151,6 +168,8 @@ impl<D: 'static> Db<D> {
             match &*self.inner {
                 Inner::Lite(lite) => lite.read(&work).await,
                 Inner::Pg(pg) => pg.read(&work).await,
+                #[cfg(feature = "testing")]
+                Inner::Simulated(disk) => disk.call(&work, false, self.deadline).await,
             }
         };
         match timeout(self.deadline, run).await {
@@ -165,6 +184,8 @@ impl<D: 'static> Db<D> {
             match &*self.inner {
                 Inner::Lite(lite) => lite.close().await,
                 Inner::Pg(pg) => pg.close().await,
+                #[cfg(feature = "testing")]
+                Inner::Simulated(_) => {}
             }
         };
         let _ = timeout(Duration::from_secs(2), close).await;

@@ -19,6 +19,8 @@ mod paged;
 mod pg;
 mod rows;
 #[cfg(feature = "testing")]
+pub mod simulated;
+#[cfg(feature = "testing")]
 pub mod testing;
 mod tx;
 

@@ -44,6 +44,7 @@ pub(crate) async fn run(shared: Arc<Superconductor>, mut bell: Option<Ringing>, 
             }
         };
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             () = rung => {}
             () = shared.look.notified() => {}

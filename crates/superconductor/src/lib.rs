@@ -20,7 +20,7 @@ mod summaries;
 mod sweep;
 mod work;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -83,7 +83,7 @@ pub(crate) struct Superconductor {
     /// The current incarnation's lease name; changes when it was declared dead.
     worker: RwLock<WorkerId>,
     /// Jobs that wait for an outcome, by cell.
-    waiting: Mutex<HashMap<CellId, HashMap<InstanceId, Job>>>,
+    waiting: Mutex<HashMap<CellId, BTreeMap<InstanceId, Job>>>,
     held: AtomicUsize,
     summaries: summaries::Summaries,
     /// There may be tasks to lease.
@@ -200,7 +200,7 @@ impl Superconductor {
     /// Drops everything: this incarnation was declared dead.
     fn forget_all(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count: usize = waiting.values().map(HashMap::len).sum();
+        let count: usize = waiting.values().map(BTreeMap::len).sum();
         waiting.clear();
         self.held.fetch_sub(count, Ordering::SeqCst);
     }
@@ -212,6 +212,7 @@ async fn beat(shared: Arc<Superconductor>, mut worker: Worker, shutdown: Cancell
     let mut renew = false;
     loop {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
             () = shared.renew.notified() => renew = true,
             () = tokio::time::sleep(period) => {}

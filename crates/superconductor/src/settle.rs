@@ -85,6 +85,7 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
         let wait = async {
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
+                biased;
                 () = rung => {}
                 () = wake.notified() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}

@@ -1,11 +1,16 @@
 //! Flavors and images on offer.
 
+use std::time::Duration;
+
 use model::image::ImageRef;
 use model::{Caller, Fault, Flavor};
 use sql::Work;
 
 use crate::Verbs;
 use crate::types::Image;
+
+/// How long a flavor is remembered.
+const REMEMBERED: Duration = Duration::from_secs(2);
 
 impl Verbs {
     /// All flavors, by id.
@@ -19,7 +24,10 @@ impl Verbs {
 
     /// The flavor of that id.
     pub async fn flavor(&self, id: &str) -> Result<Flavor, Fault> {
-        if let Some(flavor) = self.inner.flavors.get(id) {
+        let now = self.inner.env.monotonic();
+        if let Some((flavor, read)) = self.inner.flavors.get(id)
+            && now.saturating_sub(read) < REMEMBERED
+        {
             return Ok(flavor);
         }
         let key = id.to_owned();
@@ -30,7 +38,7 @@ impl Verbs {
         // Nova's text (`nova/exception.py`, FlavorNotFound).
         let flavor =
             read.await?.ok_or_else(|| Fault::not_found(format!("Flavor {id} could not be found.")))?;
-        self.inner.flavors.insert(id.to_owned(), flavor.clone());
+        self.inner.flavors.insert(id.to_owned(), (flavor.clone(), now));
         Ok(flavor)
     }
 

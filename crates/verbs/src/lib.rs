@@ -61,7 +61,8 @@ struct Inner {
     router: Router,
     bus: Option<Bus>,
     locations: Locations,
-    flavors: Cache<String, Flavor>,
+    /// With when each was read, by the clock of the seam.
+    flavors: Cache<String, (Flavor, Duration)>,
 }
 
 /// The verbs of one cloud. Cheap to clone.
@@ -80,8 +81,8 @@ impl Verbs {
     /// Verbs over the API database and the cells behind `router`. `bus` is the API level's own; without it
     /// superconductors find new work by looking.
     pub fn new(settings: Settings, env: Env, db: api_db::Db, router: Router, bus: Option<Bus>) -> Self {
-        let flavors = Cache::builder().max_capacity(1_000).time_to_live(Duration::from_secs(2)).build();
-        let locations = Locations::default();
+        let flavors = Cache::new(1_000);
+        let locations = Locations::new(env.clone());
         Self { inner: Arc::new(Inner { settings, env, db, router, bus, locations, flavors }) }
     }
 }

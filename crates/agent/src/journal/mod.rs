@@ -5,6 +5,7 @@
 //! durable ones, or a second later.
 
 pub(crate) mod entry;
+mod memory;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 pub use entry::{Marks, Wish};
+pub use memory::Memory;
 
 const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
 const WISHES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("wishes");
@@ -85,10 +87,20 @@ impl Journal {
         let (database, loaded) = tokio::task::spawn_blocking(move || load(&opening, host))
             .await
             .map_err(|why| Fault::internal(format!("opening the journal failed: {why}")))??;
+        Ok((Self::start(Store::File { path, database: Some(database) }), loaded))
+    }
+
+    /// The same over a journal in memory.
+    pub fn in_memory(memory: &Memory, host: HostId) -> Result<(Self, Loaded), Fault> {
+        let loaded = memory.load(host)?;
+        Ok((Self::start(Store::Memory(memory.clone())), loaded))
+    }
+
+    fn start(store: Store) -> Self {
         let (batches, inbox) = mpsc::unbounded_channel();
         let commits = Arc::new(AtomicU64::new(0));
-        tokio::spawn(write_all(Writer { path, database: Some(database), commits: commits.clone() }, inbox));
-        Ok((Self { batches, commits }, loaded))
+        tokio::spawn(write_all(Writer { store, commits: commits.clone() }, inbox));
+        Self { batches, commits }
     }
 
     /// Writes changes in order with what follows them, at the latest a second later.
@@ -124,16 +136,24 @@ impl Journal {
     }
 }
 
+enum Store {
+    File {
+        path: PathBuf,
+        /// Absent after a failed commit: a database that met an I/O error must be opened anew.
+        database: Option<Database>,
+    },
+    Memory(Memory),
+}
+
 struct Writer {
-    path: PathBuf,
-    /// Absent after a failed commit: a database that met an I/O error must be opened anew.
-    database: Option<Database>,
+    store: Store,
     commits: Arc<AtomicU64>,
 }
 
 async fn write_all(mut writer: Writer, mut inbox: mpsc::UnboundedReceiver<Batch>) {
     let mut changes: Vec<Change> = Vec::new();
     let mut open = true;
+    let in_memory = matches!(writer.store, Store::Memory(_));
     while open {
         let mut waiting = Vec::new();
         let first = match changes.is_empty() {
@@ -165,11 +185,15 @@ async fn write_all(mut writer: Writer, mut inbox: mpsc::UnboundedReceiver<Batch>
             continue;
         }
         let batch = std::mem::take(&mut changes);
-        let written = tokio::task::spawn_blocking(move || {
+        let write = move || {
             let result = writer.commit(&batch);
             (writer, batch, result)
-        });
-        let result = match written.await {
+        };
+        let written = match in_memory {
+            true => Ok(write()),
+            false => tokio::task::spawn_blocking(write).await,
+        };
+        let result = match written {
             Ok((back, batch, result)) => {
                 writer = back;
                 // Whoever waits is told and repeats; what nobody waits for is kept for the next time.
@@ -187,8 +211,8 @@ async fn write_all(mut writer: Writer, mut inbox: mpsc::UnboundedReceiver<Batch>
         if let Err(fault) = &result {
             tracing::error!(%fault, "the journal could not be written");
         }
-        if !open {
-            writer.database = None;
+        if let (false, Store::File { database, .. }) = (open, &mut writer.store) {
+            *database = None;
         }
         for done in waiting {
             let _ = done.send(result.clone());
@@ -198,12 +222,17 @@ async fn write_all(mut writer: Writer, mut inbox: mpsc::UnboundedReceiver<Batch>
 
 impl Writer {
     fn commit(&mut self, changes: &[Change]) -> Result<(), Fault> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => create(&self.path)?,
-        };
-        write(&database, changes).map_err(broken)?;
-        self.database = Some(database);
+        match &mut self.store {
+            Store::Memory(memory) => memory.commit(changes)?,
+            Store::File { path, database } => {
+                let open = match database.take() {
+                    Some(open) => open,
+                    None => create(path)?,
+                };
+                write(&open, changes).map_err(broken)?;
+                *database = Some(open);
+            }
+        }
         self.commits.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("skep_agent_journal_commits_total").increment(1);
         metrics::counter!("skep_agent_journal_changes_total").increment(changes.len() as u64);

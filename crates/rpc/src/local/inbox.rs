@@ -45,6 +45,7 @@ impl Inbox {
                 return Some(Received::Message(self.delivery(message, serial, room)));
             }
             tokio::select! {
+                biased;
                 () = closed.cancelled() => return None,
                 () = self.more.notified() => {}
             }

@@ -80,6 +80,14 @@ impl State {
         self.entries.keys().copied().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    pub(super) fn running(&self, now: Duration) -> Vec<Name> {
+        let runs = |entry: &Entry| entry.power == Power::Running && entry.ends.is_none_or(|(at, _)| at > now);
+        let mut names: Vec<Name> =
+            self.entries.iter().filter(|(_, entry)| runs(entry)).map(|(name, _)| *name).collect();
+        names.sort();
+        names
+    }
+
     pub(super) fn names_of(&self, host: HostId) -> Vec<Name> {
         self.hosts.get(&host).map(|host| host.names.iter().copied().collect()).unwrap_or_default()
     }

@@ -1,0 +1,236 @@
+//! Clients: each asks for one thing after the other, of instances of its own, and holds the answers
+//! against what it was told before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::instance::Action;
+use model::{Caller, ContainerSpec, Context, FaultKind, InstanceId, RestartPolicy};
+use verbs::{Boot, Query, Seen, Verbs};
+
+use super::clock::Dice;
+use super::history::{History, Life, Word};
+
+/// How many clients there are.
+pub const CLIENTS: usize = 3;
+
+/// Most instances that a client has at a time; its quota is one less.
+const MOST: usize = 9;
+
+/// Asks until it is told to be quiet.
+pub async fn run(verbs: Verbs, history: Arc<History>, number: usize, dice: Dice) {
+    let caller =
+        Caller { user: format!("u{number}"), project: format!("p{number}"), roles: vec!["member".into()] };
+    let client = Client { verbs, history, number, caller, dice };
+    loop {
+        tokio::time::sleep(client.dice.time(Duration::from_millis(900))).await;
+        if client.history.is_quiet() {
+            return;
+        }
+        client.act().await;
+    }
+}
+
+struct Client {
+    verbs: Verbs,
+    history: Arc<History>,
+    number: usize,
+    caller: Caller,
+    dice: Dice,
+}
+
+fn context() -> Context {
+    Context { request_id: "req-simulated".into(), trace_parent: String::new() }
+}
+
+/// Marks an action as one of unknown outcome unless it is told.
+struct Doubt<'a> {
+    history: &'a History,
+    name: &'a str,
+    told: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.history.change(self.name, |life| {
+                life.actions.1 += 1;
+                life.run = None;
+            });
+        }
+    }
+}
+
+impl Client {
+    async fn act(&self) {
+        let mine: Vec<Life> = self.history.lives().into_iter().filter(|l| l.client == self.number).collect();
+        let known: Vec<&Life> = mine.iter().filter(|life| life.id.is_some()).collect();
+        let standing = known.iter().filter(|life| life.delete.is_none()).count();
+        let one = (!known.is_empty()).then(|| known[self.dice.below(known.len() as u64) as usize]);
+        match (self.dice.below(100), one) {
+            (0..30, _) if standing < MOST => self.boot().await,
+            (0..45, Some(life)) if standing > 1 || life.delete.is_some() => self.delete(life).await,
+            (45..75, Some(life)) => self.change(life).await,
+            (75..88, Some(life)) => self.show(life).await,
+            (88..100, _) => self.list().await,
+            _ => self.boot().await,
+        }
+    }
+
+    async fn boot(&self) {
+        let base = self.history.name(self.number);
+        let count = if self.dice.percent(10) { 2 } else { 1 };
+        let names: Vec<String> = match count {
+            1 => vec![base.clone()],
+            _ => (1..=count).map(|n| format!("{base}-{n}")).collect(),
+        };
+        let flavor = if self.dice.percent(8) { "5" } else { "1" };
+        let image = if self.dice.percent(20) { "remote/web:1" } else { "skep/web:1" };
+        let container = ContainerSpec { restart: RestartPolicy::Always, ..ContainerSpec::default() };
+        let wish = Boot {
+            name: base.clone(),
+            image: image.parse().expect("legal"),
+            flavor: flavor.into(),
+            container,
+            metadata: Default::default(),
+            zone: None,
+            region: String::new(),
+            description: None,
+            extra: Default::default(),
+            count,
+        };
+        self.history.begin(self.number, &names);
+        self.history.note(format_args!("client{} boots {base}", self.number));
+        let told = self.verbs.boot(&self.caller, &context(), wish).await;
+        match told {
+            Ok(instances) => {
+                for instance in &instances {
+                    self.history.change(&instance.spec.name, |life| {
+                        (life.id, life.create, life.run) = (Some(instance.id), Word::Yes, Some(true));
+                    });
+                }
+                self.history.note(format_args!("client{} was promised {base}", self.number));
+            }
+            Err(fault) => {
+                for name in &names {
+                    self.history.change(name, |life| life.create = Word::of(&fault));
+                }
+                self.history.note(format_args!("client{} boots {base}: {fault:?}", self.number));
+            }
+        }
+    }
+
+    async fn delete(&self, life: &Life) {
+        let Some(id) = life.id else { return };
+        self.history.change(&life.name, |life| {
+            life.delete.get_or_insert(Word::Perhaps);
+        });
+        self.history.note(format_args!("client{} deletes {}", self.number, life.name));
+        match self.verbs.delete(&self.caller, &context(), id).await {
+            Ok(()) => {
+                self.history.change(&life.name, |life| life.delete = Some(Word::Yes));
+                self.history
+                    .note(format_args!("client{} was promised the end of {}", self.number, life.name));
+            }
+            Err(fault) if fault.kind == FaultKind::NotFound => self.not_found(life, "delete"),
+            Err(fault) => {
+                self.history.note(format_args!("client{} deletes {}: {fault:?}", self.number, life.name));
+            }
+        }
+    }
+
+    async fn change(&self, life: &Life) {
+        let Some(id) = life.id else { return };
+        let action = match self.dice.below(10) {
+            0..4 => Action::Stop,
+            4..7 => Action::Start,
+            7..9 => Action::Reboot { hard: false },
+            _ => Action::Reboot { hard: true },
+        };
+        let mut doubt = Doubt { history: &self.history, name: &life.name, told: false };
+        let told = self.verbs.act(&self.caller, &context(), id, action).await;
+        self.history.note(format_args!("client{} {}s {}: {told:?}", self.number, action.word(), life.name));
+        match told {
+            Ok(()) => {
+                doubt.told = true;
+                self.history.change(&life.name, |life| {
+                    life.actions.0 += 1;
+                    life.run = Some(action != Action::Stop);
+                });
+            }
+            Err(fault) if fault.kind == FaultKind::NotFound => {
+                doubt.told = true;
+                self.not_found(life, action.word());
+            }
+            Err(fault) => doubt.told = Word::of(&fault) == Word::No,
+        }
+    }
+
+    async fn show(&self, life: &Life) {
+        let Some(id) = life.id else { return };
+        match self.verbs.show(&self.caller, id).await {
+            Ok(seen) => {
+                let status = match &seen {
+                    Seen::Fresh(instance) => instance.status(),
+                    Seen::Dark(_) => "dark",
+                };
+                self.history.note(format_args!("client{} sees {}: {status}", self.number, life.name));
+                // A cell that does not answer is told of by what was last heard of it.
+                if life.gone && matches!(seen, Seen::Fresh(_)) {
+                    self.history.lie(format!("{} was gone and is {status}", life.name));
+                }
+            }
+            Err(fault) if fault.kind == FaultKind::NotFound => self.not_found(life, "show"),
+            Err(fault) => {
+                self.history.note(format_args!("client{} sees {}: {fault:?}", self.number, life.name));
+            }
+        }
+    }
+
+    /// Only what was asked to be deleted may be gone, and then for good.
+    fn not_found(&self, life: &Life, verb: &str) {
+        self.history.note(format_args!("client{} finds {} gone ({verb})", self.number, life.name));
+        let deleted = self.history.life(&life.name).is_some_and(|life| life.delete.is_some());
+        if !deleted {
+            self.history.lie(format!("{} is gone ({verb}) and nobody deleted it", life.name));
+        }
+        self.history.change(&life.name, |life| life.gone = true);
+    }
+
+    /// A list has everything that was promised and that nobody asked to delete, and nothing that was gone.
+    async fn list(&self) {
+        let before = self.history.lives();
+        let standing = self.history.standing(self.number);
+        match self.verbs.list(&self.caller, &Query::default()).await {
+            Ok(page) => {
+                let ids: Vec<InstanceId> = page.items.iter().map(Seen::id).collect();
+                let set: BTreeSet<InstanceId> = ids.iter().copied().collect();
+                self.history.note(format_args!("client{} lists {} instances", self.number, ids.len()));
+                if set.len() < ids.len() {
+                    self.history.lie("a list has an instance twice".to_owned());
+                }
+                let now = self.history.standing(self.number);
+                for life in standing.iter().filter(|life| now.iter().any(|other| other.name == life.name)) {
+                    if life.id.is_some_and(|id| !set.contains(&id)) {
+                        self.history.lie(format!("{} is missing in a list", life.name));
+                    }
+                }
+                let fresh = |id: InstanceId| {
+                    page.items.iter().any(|item| item.id() == id && matches!(item, Seen::Fresh(_)))
+                };
+                for life in before.iter().filter(|life| life.gone) {
+                    if life.id.is_some_and(fresh) {
+                        self.history.lie(format!("{} was gone and is in a list", life.name));
+                    }
+                }
+                for item in &page.items {
+                    if !item.name().starts_with(&format!("c{}-", self.number)) {
+                        self.history.lie(format!("{} is in another project's list", item.name()));
+                    }
+                }
+            }
+            Err(fault) => self.history.note(format_args!("client{} lists: {fault:?}", self.number)),
+        }
+    }
+}

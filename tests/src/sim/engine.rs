@@ -1,0 +1,97 @@
+//! The engine of a simulated host: the scripted one, that is slow, hangs, and whose replies get lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use agent::engine::scripted::{Script, Scripted};
+use agent::engine::{Answer, Container, Created, Engine, Exit, Name, Order};
+use futures::stream::BoxStream;
+use model::image::ImageRef;
+use model::{Env, Fault, HostId};
+
+use super::clock::Dice;
+
+/// The engine of one host. Clones share it.
+#[derive(Clone)]
+pub struct Flaky {
+    /// The engine that does the work.
+    pub scripted: Scripted,
+    dice: Arc<Dice>,
+    latency: Arc<AtomicU64>,
+    losing: Arc<AtomicU64>,
+}
+
+impl Flaky {
+    /// An engine without containers.
+    pub fn new(env: Env, seed: u64, name: &str) -> Self {
+        let dice = Dice::new(seed, name);
+        let script = Script { seed: dice.below(u64::MAX), ..Script::default() };
+        Self {
+            scripted: Scripted::new(env, script),
+            dice: Arc::new(dice),
+            latency: Arc::new(AtomicU64::new(30)),
+            losing: Arc::default(),
+        }
+    }
+
+    /// Calls take up to so long from now on.
+    pub fn slow(&self, latency: Duration) {
+        self.latency.store(latency.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// So many percent of the calls have their effect and no reply.
+    pub fn lose(&self, percent: u64) {
+        self.losing.store(percent, Ordering::Relaxed);
+    }
+
+    fn through<'a, T: Send + 'a>(&'a self, call: Answer<'a, T>) -> Answer<'a, T> {
+        Box::pin(async move {
+            let limit = Duration::from_millis(self.latency.load(Ordering::Relaxed));
+            let (before, after) = (self.dice.time(limit), self.dice.time(limit / 2));
+            tokio::time::sleep(before).await;
+            let answer = call.await;
+            tokio::time::sleep(after).await;
+            match self.dice.percent(self.losing.load(Ordering::Relaxed)) {
+                true => Err(Fault::unavailable("the connection to the engine broke (simulated)")),
+                false => answer,
+            }
+        })
+    }
+}
+
+impl Engine for Flaky {
+    fn probe(&self, host: HostId) -> Answer<'_, ()> {
+        self.through(self.scripted.probe(host))
+    }
+    fn create<'a>(&'a self, order: &'a Order) -> Answer<'a, Created> {
+        self.through(self.scripted.create(order))
+    }
+    fn pull<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, ()> {
+        self.through(self.scripted.pull(image))
+    }
+    fn start(&self, name: Name) -> Answer<'_, ()> {
+        self.through(self.scripted.start(name))
+    }
+    fn stop(&self, name: Name, grace: Duration) -> Answer<'_, ()> {
+        self.through(self.scripted.stop(name, grace))
+    }
+    fn kill(&self, name: Name) -> Answer<'_, ()> {
+        self.through(self.scripted.kill(name))
+    }
+    fn remove(&self, name: Name) -> Answer<'_, ()> {
+        self.through(self.scripted.remove(name))
+    }
+    fn inspect(&self, name: Name) -> Answer<'_, Option<Container>> {
+        self.through(self.scripted.inspect(name))
+    }
+    fn list(&self, host: HostId) -> Answer<'_, Vec<Container>> {
+        self.through(self.scripted.list(host))
+    }
+    fn tail(&self, name: Name, lines: Option<u32>) -> Answer<'_, String> {
+        self.through(self.scripted.tail(name, lines))
+    }
+    fn exits(&self, host: HostId) -> BoxStream<'static, Result<Exit, Fault>> {
+        self.scripted.exits(host)
+    }
+}

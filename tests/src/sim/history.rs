@@ -1,0 +1,157 @@
+//! What clients asked for and what they were told, and what is a lie at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{Fault, FaultKind, InstanceId};
+
+use super::trace::Trace;
+
+/// What a client was told of something that it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It was promised.
+    Yes,
+    /// It was refused: it must not happen.
+    No,
+    /// Nobody can tell: it may have happened.
+    Perhaps,
+}
+
+impl Word {
+    /// What a fault says.
+    pub fn of(fault: &Fault) -> Self {
+        match fault.kind {
+            FaultKind::Unavailable | FaultKind::Timeout | FaultKind::Stale => Self::Perhaps,
+            _ => Self::No,
+        }
+    }
+}
+
+/// One instance as its client knows it.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Its name, which no other has.
+    pub name: String,
+    /// Whose it is.
+    pub client: usize,
+    /// Its id, once it was told.
+    pub id: Option<InstanceId>,
+    /// What was said to the creation.
+    pub create: Word,
+    /// What was said to its deletion, if it was asked for.
+    pub delete: Option<Word>,
+    /// Whether it should run, if what was said leaves no doubt.
+    pub run: Option<bool>,
+    /// Actions that were promised, and those that may have been.
+    pub actions: (u32, u32),
+    /// Whether it was seen to be gone.
+    pub gone: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    lives: BTreeMap<String, Life>,
+    lies: Vec<String>,
+    calls: u64,
+    quiet: bool,
+    serial: u64,
+}
+
+/// The history of one simulation.
+pub struct History {
+    inner: Mutex<Inner>,
+    trace: Arc<Trace>,
+}
+
+impl History {
+    /// An empty history.
+    pub fn new(trace: Arc<Trace>) -> Self {
+        Self { inner: Mutex::default(), trace }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down that a client did something.
+    pub fn note(&self, what: std::fmt::Arguments<'_>) {
+        self.lock().calls += 1;
+        self.trace.add(what);
+    }
+
+    /// Writes down something that must not be.
+    pub fn lie(&self, what: String) {
+        self.trace.add(format_args!("VIOLATION {what}"));
+        self.lock().lies.push(what);
+    }
+
+    /// What must not be and was.
+    pub fn lies(&self) -> Vec<String> {
+        self.lock().lies.clone()
+    }
+
+    /// How many calls clients have made.
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
+    }
+
+    /// Tells clients to ask for nothing more.
+    pub fn be_quiet(&self) {
+        self.lock().quiet = true;
+    }
+
+    /// Whether clients ask for nothing more.
+    pub fn is_quiet(&self) -> bool {
+        self.lock().quiet
+    }
+
+    /// A new name.
+    pub fn name(&self, client: usize) -> String {
+        let mut inner = self.lock();
+        inner.serial += 1;
+        format!("c{client}-{}", inner.serial)
+    }
+
+    /// Begins lives under names, of which nothing is known yet.
+    pub fn begin(&self, client: usize, names: &[String]) {
+        let mut inner = self.lock();
+        for name in names {
+            let life = Life {
+                name: name.clone(),
+                client,
+                id: None,
+                create: Word::Perhaps,
+                delete: None,
+                run: None,
+                actions: (0, 0),
+                gone: false,
+            };
+            inner.lives.insert(name.clone(), life);
+        }
+    }
+
+    /// Changes what is known of a life.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Life)) {
+        if let Some(life) = self.lock().lives.get_mut(name) {
+            change(life);
+        }
+    }
+
+    /// What is known of a life.
+    pub fn life(&self, name: &str) -> Option<Life> {
+        self.lock().lives.get(name).cloned()
+    }
+
+    /// All lives, by name.
+    pub fn lives(&self) -> Vec<Life> {
+        self.lock().lives.values().cloned().collect()
+    }
+
+    /// The promised lives of a client that nobody asked to delete.
+    pub fn standing(&self, client: usize) -> Vec<Life> {
+        let standing =
+            |life: &&Life| life.client == client && life.create == Word::Yes && life.delete.is_none();
+        self.lock().lives.values().filter(standing).cloned().collect()
+    }
+}

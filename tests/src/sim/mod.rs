@@ -1,0 +1,110 @@
+//! A whole cloud in one thread under virtual time, in which everything follows from one seed.
+//!
+//! Real code of every role – router and verbs, superconductors, conductors, agents – over simulated
+//! databases ([`sql::simulated`]), the in-process bus, the scripted engine and journals in memory. First
+//! clients ask while evils happen; then everything is healed, and the cloud must come to rest within a
+//! bound; then the books and the clients' history are judged. What must never be (two running copies, a
+//! list that lost an instance) is watched all the time.
+//!
+//! What it does not show: what happens between two statements of one transaction, and between roles within
+//! one slice of 10 ms; real engines, disks and brokers.
+
+pub mod client;
+pub mod clock;
+pub mod engine;
+pub mod history;
+pub mod judge;
+pub mod nemesis;
+pub mod role;
+pub mod trace;
+pub mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Dice;
+use nemesis::Nemesis;
+use trace::{Keep, Trace};
+use world::{Size, World};
+
+/// How long after the healing everything must have come to rest.
+pub const BOUND: Duration = Duration::from_secs(180);
+
+/// What one simulation came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// What was violated; empty is good.
+    pub violations: Vec<String>,
+    /// How much time has passed in it.
+    pub virtual_time: Duration,
+    /// How long after the healing it came to rest.
+    pub rest: Duration,
+    /// How many evils happened.
+    pub evils: u64,
+    /// How many calls clients made.
+    pub calls: u64,
+    /// The hash of its trace.
+    pub hash: u64,
+    /// What was kept of its trace.
+    pub lines: Vec<String>,
+}
+
+/// How large the cloud of a seed is.
+fn size(seed: u64) -> Size {
+    let dice = Dice::new(seed, "size");
+    let skews = [0, 0, 50, 2_000, 3_600_000];
+    Size {
+        cells: 3,
+        hosts: 1 + dice.below(2) as usize,
+        conductors: 1 + dice.below(2) as usize,
+        superconductors: 2,
+        slots: 2 + dice.below(6) as i64,
+        skew: Duration::from_millis(skews[dice.below(skews.len() as u64) as usize]),
+        build: Duration::from_secs(if dice.percent(20) { 15 } else { 7_200 }),
+    }
+}
+
+/// Simulates a seed; without `evil` nothing goes wrong.
+pub fn run(seed: u64, evil: bool, keep: Keep) -> Outcome {
+    let trace = Arc::new(Trace::new(keep));
+    let mut world = World::new(seed, size(seed), trace.clone());
+    trace.add(format_args!("{:?}", world.size));
+    let mut nemesis = Nemesis::new(&world);
+    let span = Duration::from_secs(15) + world.dice.time(Duration::from_secs(20));
+    let mut doubled = None;
+    while world.now < span {
+        if evil {
+            nemesis.turn(&mut world);
+        }
+        world.turn();
+        world.watch(&mut doubled);
+    }
+    world.history.be_quiet();
+    nemesis.heal(&mut world);
+    let (mut violations, healed) = (Vec::new(), world.now);
+    let mut look = healed + Duration::from_secs(2);
+    while world.now < healed + BOUND {
+        world.turn();
+        world.watch(&mut doubled);
+        if world.now >= look {
+            violations = judge::judge(&mut world);
+            if violations.is_empty() {
+                break;
+            }
+            look = world.now + Duration::from_secs(1);
+        }
+    }
+    violations.extend(world.history.lies());
+    Outcome {
+        seed,
+        violations,
+        virtual_time: world.now,
+        rest: world.now - healed,
+        evils: nemesis.done,
+        calls: world.history.calls(),
+        hash: trace.hash(),
+        lines: trace.lines(),
+    }
+}
