@@ -50,3 +50,24 @@ fn one() {
     tell(&outcome);
     assert!(outcome.violations.is_empty(), "{} violations", outcome.violations.len());
 }
+
+/// `SKEP_SIM_SEEDS` seeds (300) from `SKEP_SIM_FROM` (1) on.
+#[test]
+fn many() {
+    let from = number("SKEP_SIM_FROM").unwrap_or(1);
+    let sum = sim::seeds(from..from + number("SKEP_SIM_SEEDS").unwrap_or(300), None);
+    eprintln!("{sum}");
+    assert!(sum.failed.is_empty(), "{sum}");
+}
+
+/// For `SKEP_SIM_MINUTES` (10), from a seed that nobody has chosen:
+/// `SKEP_SIM_MINUTES=480 cargo test -p tests --test simulation soak -- --ignored --nocapture`.
+#[test]
+#[ignore = "runs for as long as it is told"]
+fn soak() {
+    let from = number("SKEP_SIM_FROM").unwrap_or_else(|| model::Env::system().random() >> 16);
+    let minutes = number("SKEP_SIM_MINUTES").unwrap_or(10);
+    let sum = sim::seeds(from..u64::MAX, Some(std::time::Duration::from_secs(minutes * 60)));
+    eprintln!("{sum}");
+    assert!(sum.failed.is_empty(), "{sum}");
+}

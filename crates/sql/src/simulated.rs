@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use futures::FutureExt;
 use futures::executor::block_on;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::Work;
@@ -63,7 +64,9 @@ pub struct Disk {
     name: String,
     conn: Mutex<Option<SqliteConnection>>,
     faults: Mutex<(Faults, u64)>,
-    frozen: watch::Sender<bool>,
+    frozen: AtomicBool,
+    /// Wakes who waits for a frozen server, in the order in which they came.
+    thawed: Notify,
     watcher: Watcher,
 }
 
@@ -104,7 +107,8 @@ impl Disk {
             name: name.to_owned(),
             conn: Mutex::new(Some(conn)),
             faults: Mutex::new((Faults::default(), seed)),
-            frozen: watch::Sender::new(false),
+            frozen: AtomicBool::new(false),
+            thawed: Notify::new(),
             watcher,
         });
         DISKS.with_borrow_mut(|disks| disks.insert(name.to_owned(), disk.clone()));
@@ -127,7 +131,8 @@ impl Disk {
 
     /// Freezes the server, or lets it go on.
     pub fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+        self.frozen.store(frozen, Ordering::SeqCst);
+        self.thawed.notify_waiters();
     }
 
     /// A number below `limit` (Steele, Lea, Flood: SplitMix64).
@@ -171,9 +176,12 @@ impl Disk {
         F: for<'t> Fn(&'t mut Tx<D>) -> Work<'t, T>,
     {
         let (fate, before, after) = self.fate(write);
-        let thawed = async { drop(self.frozen.subscribe().wait_for(|frozen| !frozen).await) };
-        let frozen = *self.frozen.borrow();
-        if frozen && timeout(deadline, thawed).await.is_err() {
+        let thawed = async {
+            while self.frozen.load(Ordering::SeqCst) {
+                self.thawed.notified().await;
+            }
+        };
+        if timeout(deadline, thawed).await.is_err() {
             return Err(self.unanswered(write));
         }
         pause(before).await;

@@ -23,6 +23,10 @@ const KINDS: [&str; 4] = [BUILD, DELETE, "", ""];
 /// How many cells may fail a build by their engines before the user is told.
 const ENGINE_FAILURES: usize = 2;
 
+/// How often a cell is asked again that has published, by its own clock before the request was made, that
+/// it is full. Tries are at most a second apart.
+const PATIENCE: i64 = 60;
+
 /// What a transaction needs to know.
 struct Terms {
     worker: WorkerId,
@@ -165,7 +169,10 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
             (None, None) => Err(Ok(Fault::internal("its request spec is gone"))),
             (None, Some(spec)) => {
                 let not: Vec<CellId> = pick.refused.iter().map(|refusal| refusal.cell).collect();
-                match snapshot.select_destinations(pick.mapping.id, spec, pick.mapping.created, &not) {
+                // Cells' clocks may be wrong: after so many tries what they published counts as newer.
+                let patient = pick.task.lease.attempt < PATIENCE;
+                let asked = if patient { pick.mapping.created } else { Timestamp(i64::MIN) };
+                match snapshot.select_destinations(pick.mapping.id, spec, asked, &not) {
                     Ok(cell) => Ok(cell),
                     Err(Refused::Wait(why)) => Err(Err(why.to_string())),
                     Err(Refused::Never(why)) => Err(Ok(no_valid_host(&pick.refused, &why.to_string()))),

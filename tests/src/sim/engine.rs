@@ -1,7 +1,7 @@
 //! The engine of a simulated host: the scripted one, that is slow, hangs, and whose replies get lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agent::engine::scripted::{Script, Scripted};
@@ -9,6 +9,7 @@ use agent::engine::{Answer, Container, Created, Engine, Exit, Name, Order};
 use futures::stream::BoxStream;
 use model::image::ImageRef;
 use model::{Env, Fault, HostId};
+use tokio::sync::Notify;
 
 use super::clock::Dice;
 
@@ -20,6 +21,8 @@ pub struct Flaky {
     dice: Arc<Dice>,
     latency: Arc<AtomicU64>,
     losing: Arc<AtomicU64>,
+    held: Arc<AtomicBool>,
+    let_go: Arc<Notify>,
 }
 
 impl Flaky {
@@ -32,6 +35,8 @@ impl Flaky {
             dice: Arc::new(dice),
             latency: Arc::new(AtomicU64::new(30)),
             losing: Arc::default(),
+            held: Arc::default(),
+            let_go: Arc::default(),
         }
     }
 
@@ -45,11 +50,20 @@ impl Flaky {
         self.losing.store(percent, Ordering::Relaxed);
     }
 
+    /// Lets calls stand still, or go on, as a stopped daemon does.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
+        self.let_go.notify_waiters();
+    }
+
     fn through<'a, T: Send + 'a>(&'a self, call: Answer<'a, T>) -> Answer<'a, T> {
         Box::pin(async move {
             let limit = Duration::from_millis(self.latency.load(Ordering::Relaxed));
             let (before, after) = (self.dice.time(limit), self.dice.time(limit / 2));
             tokio::time::sleep(before).await;
+            while self.held.load(Ordering::SeqCst) {
+                self.let_go.notified().await;
+            }
             let answer = call.await;
             tokio::time::sleep(after).await;
             match self.dice.percent(self.losing.load(Ordering::Relaxed)) {

@@ -16,6 +16,7 @@ pub mod history;
 pub mod judge;
 pub mod nemesis;
 pub mod role;
+mod seeds;
 pub mod trace;
 pub mod world;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use clock::Dice;
 use nemesis::Nemesis;
+pub use seeds::{Sum, seeds};
 use trace::{Keep, Trace};
 use world::{Size, World};
 

@@ -175,8 +175,11 @@ impl Nemesis {
                 self.later(world, 8, Cure::Mail(mail));
             }
             Evil::Engine => {
-                let drill = if world.dice.percent(50) { Drill::Hang } else { Drill::Refuse };
-                world.sites[site].hosts[host].engine.scripted.gate().set(drill);
+                let engine = &world.sites[site].hosts[host].engine;
+                match world.dice.percent(50) {
+                    true => engine.hold(true),
+                    false => engine.scripted.gate().set(Drill::Refuse),
+                }
                 self.later(world, 8, Cure::Engine(site, host));
             }
             Evil::Reply => {
@@ -244,6 +247,7 @@ impl Nemesis {
             Cure::Engine(site, host) => {
                 let engine = &world.sites[site].hosts[host].engine;
                 engine.scripted.gate().set(Drill::Off);
+                engine.hold(false);
                 let passed = Fault::new(FaultKind::Engine, "never said");
                 engine.scripted.fail(Verb::Create, passed, 0);
                 engine.lose(0);

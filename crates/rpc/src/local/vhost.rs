@@ -1,11 +1,12 @@
 //! One vhost: queues, bindings, reply addresses and faults behind one lock that is never held over a wait.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use model::Env;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::faults::{Dice, Faults};
@@ -32,7 +33,9 @@ enum Target {
 pub(crate) struct Vhost {
     env: Env,
     state: Mutex<State>,
-    blocked: watch::Sender<bool>,
+    blocked: AtomicBool,
+    /// Wakes blocked publishers, in the order in which they came.
+    unblocked: Notify,
 }
 
 #[derive(Default)]
@@ -47,7 +50,7 @@ struct State {
 
 impl Vhost {
     pub(super) fn new(env: Env) -> Self {
-        Self { env, state: Mutex::default(), blocked: watch::Sender::new(false) }
+        Self { env, state: Mutex::default(), blocked: AtomicBool::new(false), unblocked: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -65,13 +68,20 @@ impl Vhost {
     }
 
     pub(super) fn block(&self, blocked: bool) {
-        self.blocked.send_replace(blocked);
+        self.blocked.store(blocked, Ordering::SeqCst);
+        self.unblocked.notify_waiters();
     }
 
     /// Waits until publishers are not blocked.
     pub(super) async fn unblocked(&self) {
-        if *self.blocked.borrow() {
-            let _ = self.blocked.subscribe().wait_for(|blocked| !blocked).await;
+        loop {
+            // Registered before the look, so that no wake-up falls between the two.
+            let mut woken = std::pin::pin!(self.unblocked.notified());
+            woken.as_mut().enable();
+            if !self.blocked.load(Ordering::SeqCst) {
+                return;
+            }
+            woken.await;
         }
     }
 

@@ -1,0 +1,103 @@
+//! Many seeds, on all cores, and what they came to.
+
+use std::fmt;
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use model::Env;
+
+use super::trace::Keep;
+use super::{Outcome, run};
+
+/// What many seeds came to.
+#[derive(Debug, Default)]
+pub struct Sum {
+    /// Seeds that were simulated.
+    pub seeds: u64,
+    /// How much time has passed in them.
+    pub virtual_time: Duration,
+    /// Evils that happened.
+    pub evils: u64,
+    /// Calls that clients made.
+    pub calls: u64,
+    /// The longest that any took to come to rest.
+    pub rest: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// What failed, with the command that repeats it.
+    pub failed: Vec<String>,
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} seeds in {:.0} s: {:.2} simulated hours, {} evils, {} calls, at rest after {:.0} s at the latest, \
+             {} seeds with violations",
+            self.seeds,
+            self.took.as_secs_f64(),
+            self.virtual_time.as_secs_f64() / 3_600.0,
+            self.evils,
+            self.calls,
+            self.rest.as_secs_f64(),
+            self.failed.len()
+        )?;
+        self.failed.iter().try_for_each(|failed| writeln!(f, "{failed}"))
+    }
+}
+
+impl Sum {
+    fn add(&mut self, outcome: Result<Outcome, String>, seed: u64) {
+        self.seeds += 1;
+        let violations = match outcome {
+            Ok(outcome) => {
+                self.virtual_time += outcome.virtual_time;
+                self.evils += outcome.evils;
+                self.calls += outcome.calls;
+                self.rest = self.rest.max(outcome.rest);
+                outcome.violations
+            }
+            Err(panic) => vec![panic],
+        };
+        if !violations.is_empty() {
+            let replay = format!(
+                "SKEP_SIM_SEED={seed} cargo test -p tests --test simulation one -- --exact --nocapture"
+            );
+            let failed = format!("seed {seed}; replay it with\n  {replay}\n  {}", violations.join("\n  "));
+            eprintln!("{failed}");
+            self.failed.push(failed);
+        }
+    }
+}
+
+/// Simulates these seeds, with evils, on all cores; stops after `limit`, or when ten have failed.
+pub fn seeds(range: Range<u64>, limit: Option<Duration>) -> Sum {
+    let env = Env::system();
+    let began = env.monotonic();
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let (next, sum) = (Mutex::new(range), Mutex::new(Sum::default()));
+    let lock = || sum.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let late = limit.is_some_and(|limit| env.monotonic().saturating_sub(began) > limit);
+                    let seed = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(seed) = seed.filter(|_| !late && lock().failed.len() < 10) else { return };
+                    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, true, Keep::Last)));
+                    let outcome = ran.map_err(|panic| {
+                        let text = panic.downcast_ref::<String>().cloned();
+                        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                            .unwrap_or_else(|| "a panic".to_owned())
+                    });
+                    lock().add(outcome, seed);
+                }
+            });
+        }
+    });
+    let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sum.took = env.monotonic().saturating_sub(began);
+    sum
+}
