@@ -17,12 +17,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Conductor;
 
+/// What is to be placed within so long of a batch is left to the next one together: a batch costs the same for
+/// one instance as for many.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// What one batch came to.
 #[derive(Default)]
 struct Batch {
     seen: usize,
     claimed: Claimed,
     refused: Vec<InstanceId>,
+}
+
+/// What a round was: how many instances waited, and whether there may be more to do at once.
+struct Done {
+    seen: usize,
+    more: bool,
 }
 
 /// Places whenever the bell rings, something inside asks for it, or a second has passed.
@@ -35,21 +45,29 @@ pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: 
             () = conductor.place.notified() => {}
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
+        let mut placed = false;
         while !shutdown.is_cancelled() {
             match batch(&conductor).await {
-                Ok(true) => {}
-                Ok(false) => break,
+                Ok(done) => {
+                    placed |= done.seen > 0;
+                    if !done.more {
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "placing failed; it will be tried again");
                     break;
                 }
             }
         }
+        if placed {
+            let _ = shutdown.run_until_cancelled(tokio::time::sleep(GATHER)).await;
+        }
     }
 }
 
-/// Places one batch. True if there may be more to do at once.
-async fn batch(conductor: &Arc<Conductor>) -> Result<bool, Error> {
+/// Places one batch and rings whoever has to know.
+async fn batch(conductor: &Arc<Conductor>) -> Result<Done, Error> {
     let (limit, now) = (conductor.settings.batch, conductor.env.now());
     let from = conductor.env.below(BUCKETS) as i64;
     let write = || {
@@ -72,7 +90,8 @@ async fn batch(conductor: &Arc<Conductor>) -> Result<bool, Error> {
         metrics::counter!("skep_refused_total").increment(done.refused.len() as u64);
     }
     let progress = !done.claimed.won.is_empty() || !done.refused.is_empty();
-    Ok(progress && (done.seen as i64 == limit || !done.claimed.lost.is_empty()))
+    let more = progress && (done.seen as i64 == limit || !done.claimed.lost.is_empty());
+    Ok(Done { seen: done.seen, more })
 }
 
 /// Reads, plans and claims in one transaction: planning awaits nothing, and every claim is conditional.

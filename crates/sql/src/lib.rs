@@ -17,6 +17,7 @@ mod lite;
 pub mod migrate;
 mod paged;
 mod pg;
+mod pool;
 mod rows;
 #[cfg(feature = "testing")]
 pub mod simulated;

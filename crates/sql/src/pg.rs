@@ -1,18 +1,19 @@
 //! PostgreSQL: a pool, and transactions that never leave a connection in doubt behind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Work;
 use crate::db::Settings;
 use crate::error::Error;
+use crate::pool::Pool;
 use crate::tx::{Conn, Tx};
 
 pub(crate) struct Pg {
-    pool: PgPool,
+    pool: Arc<Pool>,
 }
 
 /// How often a transaction that lost against others, or met a dead pooled connection, is run again.
@@ -20,15 +21,17 @@ const ATTEMPTS: u32 = 8;
 
 impl Pg {
     pub(crate) fn open(options: PgConnectOptions, settings: &Settings) -> Self {
-        // A process that freezes inside a transaction would keep its locks for as long as it is frozen.
-        let options = options.options([("idle_in_transaction_session_timeout", "10s")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.connections)
-            .min_connections(0)
-            .acquire_timeout(settings.deadline)
-            .idle_timeout(Duration::from_secs(300))
-            .test_before_acquire(false)
-            .connect_lazy_with(options.statement_cache_capacity(512).application_name("skep"));
+        let options = options.options([
+            // A process that freezes inside a transaction would keep its locks for as long as it is frozen.
+            ("idle_in_transaction_session_timeout", "10s"),
+            // Every statement of ours has an index, and until a new database was analyzed for the first time (a
+            // minute or more) the planner takes its tables for so small that it reads them whole, row by row of
+            // a batch. JIT would be drawn in by the price that it then puts on what must be read whole.
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
+        ]);
+        let options = options.statement_cache_capacity(512).application_name("skep");
+        let pool = Pool::new(options, settings.connections);
         Self { pool }
     }
 
@@ -43,7 +46,7 @@ impl Pg {
             // A future that is dropped at its deadline takes the connection with it.
             tx.open = true;
             match work(&mut tx).await {
-                Err(Error::Down(_)) if attempt < ATTEMPTS => tx.discard(),
+                Err(Error::Down(_)) if attempt < ATTEMPTS => self.dead(&mut tx),
                 Err(error @ (Error::Down(_) | Error::Unknown(_))) => {
                     tx.discard();
                     return Err(error);
@@ -81,7 +84,7 @@ impl Pg {
                     tx.discard();
                     return Err(Error::Down(format!("not done within {deadline:?}")));
                 }
-                Ok(Err(Error::Down(_))) if attempt < ATTEMPTS => tx.discard(),
+                Ok(Err(Error::Down(_))) if attempt < ATTEMPTS => self.dead(&mut tx),
                 Ok(Err(Error::Contended(why))) if attempt < ATTEMPTS => {
                     tracing::debug!(cause = why, attempt, "transaction runs again");
                     roll_back(&mut tx).await;
@@ -111,6 +114,11 @@ impl Pg {
                 },
             }
         }
+    }
+
+    fn dead<D>(&self, tx: &mut Tx<D>) {
+        tx.discard();
+        self.pool.clear();
     }
 
     pub(crate) async fn close(&self) {

@@ -3,13 +3,14 @@
 use std::marker::PhantomData;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgRow, Postgres};
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{AssertSqlSafe, FromRow, SqliteConnection};
 
 use crate::args::{self, Args};
 use crate::error::Error;
 use crate::paged::Paged;
+use crate::pool::Pooled;
 use crate::rows::Rows;
 
 /// A row type that both engines can fill; `#[derive(sqlx::FromRow)]` gives it.
@@ -19,7 +20,7 @@ impl<R: Send + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRo
 pub(crate) enum Conn {
     Writer(SqliteConnection),
     Reader(PoolConnection<Sqlite>),
-    Pg(PoolConnection<Postgres>),
+    Pg(Pooled),
     Closed,
 }
 
@@ -124,7 +125,7 @@ impl<D> Tx<D> {
         self.open = false;
         match std::mem::replace(&mut self.conn, Conn::Closed) {
             Conn::Reader(conn) => drop(conn.detach()),
-            Conn::Pg(conn) => drop(conn.detach()),
+            Conn::Pg(conn) => conn.discard(),
             Conn::Writer(_) | Conn::Closed => {}
         }
     }

@@ -20,6 +20,10 @@ use crate::{Job, Step, Superconductor, summaries, work};
 
 const KINDS: [&str; 4] = [BUILD, DELETE, "", ""];
 
+/// What is asked for within so long of a round is left to the next one together. A round costs the same for one
+/// task as for many, and a caller who comes alone finds nothing to wait for.
+const GATHER: Duration = Duration::from_millis(15);
+
 /// How many cells may fail a build by their engines before the user is told.
 const ENGINE_FAILURES: usize = 2;
 
@@ -54,21 +58,29 @@ pub(crate) async fn run(shared: Arc<Superconductor>, mut bell: Option<Ringing>, 
             () = shared.look.notified() => {}
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
         }
+        let mut leased = 0;
         while !shutdown.is_cancelled() && shared.room() > 0 {
             match round(&shared).await {
-                Ok(true) => {}
-                Ok(false) => break,
+                Ok((count, more)) => {
+                    leased += count;
+                    if !more {
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "leasing failed; it will be tried again");
                     break;
                 }
             }
         }
+        if leased > 0 {
+            let _ = shutdown.run_until_cancelled(tokio::time::sleep(GATHER)).await;
+        }
     }
 }
 
-/// Leases one batch and sends it on its way. True if there may be more.
-async fn round(shared: &Arc<Superconductor>) -> Result<bool, Error> {
+/// Leases one batch and sends it on its way: how many, and whether there may be more.
+async fn round(shared: &Arc<Superconductor>) -> Result<(usize, bool), Error> {
     let env: &Env = &shared.env;
     let limit = shared.settings.batch.min(shared.room() as i64);
     shared.summaries.refresh(env, &shared.router).await;
@@ -100,7 +112,7 @@ async fn round(shared: &Arc<Superconductor>) -> Result<bool, Error> {
     };
     shared.hold(jobs.len());
     work::dispatch(shared, jobs);
-    Ok(count as i64 == limit)
+    Ok((count, count as i64 == limit))
 }
 
 /// Leases tasks, bumps their subjects' counters and binds what has to be bound.

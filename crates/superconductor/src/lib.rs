@@ -83,7 +83,7 @@ pub(crate) struct Superconductor {
     /// The current incarnation's lease name; changes when it was declared dead.
     worker: RwLock<WorkerId>,
     /// Jobs that wait for an outcome, by cell.
-    waiting: Mutex<HashMap<CellId, BTreeMap<InstanceId, Job>>>,
+    waiting: Mutex<HashMap<CellId, BTreeMap<InstanceId, Arc<Job>>>>,
     held: AtomicUsize,
     summaries: summaries::Summaries,
     /// There may be tasks to lease.
@@ -179,12 +179,12 @@ impl Superconductor {
     }
 
     /// Remembers jobs that wait for an outcome in `cell`.
-    pub(crate) fn wait(&self, cell: CellId, jobs: Vec<Job>) {
+    pub(crate) fn wait(&self, cell: CellId, jobs: Vec<Arc<Job>>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let here = waiting.entry(cell).or_default();
         for job in jobs {
             // A step that took long may come late: what was leased after it stays.
-            let newer = |held: &Job| held.mapping.saga_token > job.mapping.saga_token;
+            let newer = |held: &Arc<Job>| held.mapping.saga_token > job.mapping.saga_token;
             if here.get(&job.mapping.id).is_some_and(newer) || here.insert(job.mapping.id, job).is_some() {
                 self.held.fetch_sub(1, Ordering::SeqCst);
             }

@@ -98,7 +98,7 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
 /// Reads the outcomes of what waits for this cell and does what follows.
 async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(), Error> {
     let cell = handle.cell.id;
-    let jobs: Vec<Job> = {
+    let jobs: Vec<Arc<Job>> = {
         let waiting = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.get(&cell).map(|jobs| jobs.values().cloned().collect()).unwrap_or_default()
     };
@@ -111,7 +111,8 @@ async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(),
             })
             .await?;
         let standings: HashMap<InstanceId, Standing> = standings.into_iter().map(|s| (s.id, s)).collect();
-        let (mut built, mut refused, mut gone): (Vec<Job>, Vec<(Job, Fault)>, Vec<Job>) = Default::default();
+        let (mut built, mut gone): (Vec<Arc<Job>>, Vec<Arc<Job>>) = Default::default();
+        let mut refused: Vec<(Arc<Job>, Fault)> = Vec::new();
         for job in chunk {
             let Some(standing) = standings.get(&job.mapping.id) else { continue };
             match (&job.step, standing.stage) {
@@ -133,7 +134,7 @@ async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(),
             leave(shared, cell, &built);
         }
         if !refused.is_empty() {
-            let jobs: Vec<Job> = refused.iter().map(|(job, _)| job.clone()).collect();
+            let jobs: Vec<Arc<Job>> = refused.iter().map(|(job, _)| job.clone()).collect();
             shared.env.step(RETARGET, || retarget(shared, cell, &refused)).await?;
             leave(shared, cell, &jobs);
             shared.look.notify_one();
@@ -147,7 +148,7 @@ async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(),
 }
 
 /// Takes jobs out of those that wait.
-fn leave(shared: &Superconductor, cell: CellId, jobs: &[Job]) {
+fn leave(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) {
     let mut left = 0;
     if let Some(here) = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&cell) {
         for job in jobs {
@@ -162,7 +163,7 @@ fn leave(shared: &Superconductor, cell: CellId, jobs: &[Job]) {
 }
 
 /// The builds have their outcome: their tasks end, and they count as settled.
-async fn finish(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<(), Error> {
+async fn finish(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) -> Result<(), Error> {
     let leases: Arc<Vec<Lease>> = Arc::new(jobs.iter().map(|job| job.task.lease).collect());
     shared
         .db
@@ -177,7 +178,7 @@ async fn finish(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<(
 }
 
 /// The cell cannot take them: they go back to be bound elsewhere.
-async fn retarget(shared: &Superconductor, cell: CellId, refused: &[(Job, Fault)]) -> Result<(), Error> {
+async fn retarget(shared: &Superconductor, cell: CellId, refused: &[(Arc<Job>, Fault)]) -> Result<(), Error> {
     let now = shared.env.now();
     let mut states = Vec::new();
     for (job, fault) in refused {

@@ -17,10 +17,13 @@ const FRESH: Duration = Duration::from_millis(100);
 /// Longest that a probe before a binding may hold up all bindings.
 const PROBE: Duration = Duration::from_millis(300);
 
-/// The newest summary of each cell and when it was read; none while it does not answer.
+/// What a cell said of itself, if it had published anything yet, and when that was read.
+type Answer = (Option<Summary>, Duration);
+
+/// The newest answer of each cell; none while it does not answer.
 #[derive(Debug, Default)]
 pub(crate) struct Summaries {
-    by_cell: Mutex<HashMap<CellId, Option<(Summary, Duration)>>>,
+    by_cell: Mutex<HashMap<CellId, Option<Answer>>>,
 }
 
 impl Summaries {
@@ -31,12 +34,11 @@ impl Summaries {
                 Box::pin(async move { cell_db::summary::read(tx).await })
             })
             .await;
-        let summary = read.ok().flatten().map(|summary| (summary, env.monotonic()));
-        self.put(handle.cell.id, summary);
+        self.put(handle.cell.id, read.ok().map(|summary| (summary, env.monotonic())));
     }
 
-    fn put(&self, cell: CellId, summary: Option<(Summary, Duration)>) {
-        self.by_cell.lock().unwrap_or_else(PoisonError::into_inner).insert(cell, summary);
+    fn put(&self, cell: CellId, answer: Option<Answer>) {
+        self.by_cell.lock().unwrap_or_else(PoisonError::into_inner).insert(cell, answer);
     }
 
     /// Probes the cells that may be bound to and whose last answer is not fresh. Those that did not answer
@@ -64,7 +66,7 @@ impl Summaries {
             id: cell.id,
             region: cell.region.clone(),
             active: cell.state == CellState::Active,
-            summary: by_cell.get(&cell.id).and_then(Option::as_ref).map(|(summary, _)| summary.clone()),
+            summary: by_cell.get(&cell.id).and_then(Option::as_ref).and_then(|(summary, _)| summary.clone()),
             unsettled: 0,
             cap,
         };

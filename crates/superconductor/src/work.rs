@@ -17,7 +17,7 @@ use crate::{Job, Step, Superconductor};
 
 /// Sends jobs on their way, one batch for each cell and step.
 pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
-    let mut batches: BTreeMap<(u8, CellId), Vec<Job>> = BTreeMap::new();
+    let mut batches: BTreeMap<(u8, CellId), Vec<Arc<Job>>> = BTreeMap::new();
     for job in jobs {
         let (order, cell) = match (&job.step, job.mapping.cell) {
             (Step::Insert { .. }, Some(cell)) => (0, cell),
@@ -26,7 +26,7 @@ pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
             // Never bound: nothing of it is anywhere.
             (_, None) => (3, CellId::ZERO),
         };
-        batches.entry((order, cell)).or_default().push(job);
+        batches.entry((order, cell)).or_default().push(Arc::new(job));
     }
     for ((order, cell), jobs) in batches {
         let shared = shared.clone();
@@ -66,7 +66,7 @@ fn new(shared: &Superconductor, job: &Job) -> Result<New, Fault> {
 }
 
 /// Inserts into the cell and rings its conductors. True: the outcome is to be waited for.
-async fn insert(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<bool, Fault> {
+async fn insert(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) -> Result<bool, Fault> {
     let handle = shared.router.cell(cell)?;
     let rows = jobs.iter().map(|job| new(shared, job)).collect::<Result<Vec<_>, _>>()?;
     let (rows, now) = (Arc::new(rows), shared.env.now());
@@ -81,7 +81,7 @@ async fn insert(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<b
 }
 
 /// Wants the instances gone in their cell and rings their hosts. True: the outcome is to be waited for.
-async fn gone(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<bool, Fault> {
+async fn gone(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) -> Result<bool, Fault> {
     let handle = shared.router.cell(cell)?;
     let rows = jobs.iter().map(|job| new(shared, job)).collect::<Result<Vec<_>, _>>()?;
     let (rows, now) = (Arc::new(rows), shared.env.now());
@@ -98,7 +98,7 @@ async fn gone(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<boo
 }
 
 /// Buries in cell0 and finishes.
-async fn bury(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<bool, Fault> {
+async fn bury(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) -> Result<bool, Fault> {
     let handle = shared.router.cell(cell)?;
     let mut rows = Vec::new();
     for job in jobs {
@@ -126,7 +126,7 @@ async fn bury(shared: &Superconductor, cell: CellId, jobs: &[Job]) -> Result<boo
 }
 
 /// Closes the mappings of instances that are gone, and finishes.
-pub(crate) async fn close(shared: &Superconductor, jobs: &[Job]) -> Result<bool, Fault> {
+pub(crate) async fn close(shared: &Superconductor, jobs: &[Arc<Job>]) -> Result<bool, Fault> {
     let now = shared.env.now();
     let done: Arc<Vec<(Lease, InstanceId, i64)>> =
         Arc::new(jobs.iter().map(|job| (job.task.lease, job.mapping.id, job.mapping.saga_token)).collect());
@@ -153,7 +153,7 @@ pub(crate) async fn close(shared: &Superconductor, jobs: &[Job]) -> Result<bool,
 }
 
 /// A step failed: its tasks are given back, to be leased again after a while.
-pub(crate) async fn give_back(shared: &Superconductor, cell: CellId, jobs: Vec<Job>, fault: &Fault) {
+pub(crate) async fn give_back(shared: &Superconductor, cell: CellId, jobs: Vec<Arc<Job>>, fault: &Fault) {
     let name = shared.router.cell(cell).map(|handle| handle.cell.name.clone()).unwrap_or_default();
     tracing::warn!(cell.name = name, tasks = jobs.len(), cause = %fault, "a step failed; it will be tried again");
     let (count, now) = (jobs.len(), shared.env.now());
