@@ -12,6 +12,7 @@ pub mod check;
 pub mod clients;
 pub mod cloud;
 pub mod estate;
+pub mod face;
 pub mod http;
 pub mod place;
 pub mod process;

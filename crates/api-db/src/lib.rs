@@ -3,16 +3,21 @@
 //! Each module is a table (or a few that are written together) and holds functions that take the
 //! transaction. Nothing here knows what a cell's database holds.
 
+pub mod aggregates;
 pub mod audit;
 pub mod cells;
 pub mod flavors;
+pub mod groups;
 pub mod hosts;
 pub mod idempotency;
 pub mod index;
+pub mod keypairs;
+pub mod limits;
 pub mod mappings;
 pub mod pages;
 pub mod quotas;
 pub mod state;
+pub mod usage;
 
 use sql::migrate::Schema;
 
@@ -34,6 +39,7 @@ pub static SCHEMA: Schema = Schema {
         tasks::TABLES,
         include_str!("../migrations/0002_index.sql"),
         include_str!("../migrations/0003_idempotency_key.sql"),
+        include_str!("../migrations/0004_compute.sql"),
     ],
-    oldest: 4,
+    oldest: 5,
 };

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::index::Heard;
 use crate::quotas::Limits;
-use crate::{Tx, index, quotas};
+use crate::{Tx, index, quotas, usage};
 
 /// Whether an instance is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,7 @@ pub async fn create(
     tx.exec(MAPPING, args![id, spec.project.as_str(), spec.user.as_str(), created]).await?;
     let json = serde_json::to_value(spec).map_err(|error| Error::corrupt("a request spec", error))?;
     tx.exec(SPEC, args![id, json]).await?;
+    usage::begin(tx, id, spec, created).await?;
     index::create(tx, id, spec, created).await
 }
 
@@ -177,6 +178,7 @@ pub async fn close(
         quotas::give_back(tx, &same[0], same.len() as i64).await?;
     }
     let closed: Vec<InstanceId> = closed.into_iter().map(|(id,)| InstanceId(id)).collect();
+    usage::end(tx, &closed, now).await?;
     index::delete(tx, &closed, now).await?;
     Ok(closed)
 }
@@ -262,6 +264,7 @@ pub async fn adopt(
         let (id, spec) = (adopt.heard.id(), &adopt.spec);
         let json = serde_json::to_value(spec).map_err(|error| Error::corrupt("a request spec", error))?;
         tx.exec(SPEC, args![id, json]).await?;
+        usage::begin(tx, id, spec, adopt.created).await?;
         index::create(tx, id, spec, adopt.created).await?;
         index::apply(tx, std::slice::from_ref(&adopt.heard)).await?;
         let Limits { instances, cores, memory_mib } = default;

@@ -1,11 +1,14 @@
-//! Quotas: what each project uses and may use, counted in the transaction that uses it.
+//! Quotas: what each project uses, counted in the transaction that uses it.
 
-use model::{Fault, FaultKind, RequestSpec};
+use std::collections::BTreeMap;
+
+use model::RequestSpec;
 use sql::{Error, args};
 
-use crate::Tx;
+use crate::limits::{self, Effective};
+use crate::{Tx, groups};
 
-/// Limits given to a project that has none of its own; -1 means without limit.
+/// Limits of the configuration; -1 means without limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Instances.
@@ -19,41 +22,64 @@ pub struct Limits {
 /// No limits.
 pub const UNLIMITED: Limits = Limits { instances: -1, cores: -1, memory_mib: -1 };
 
-/// Counts `n` instances of `spec` for its project, or refuses with [`FaultKind::OverQuota`].
+/// Counts `n` instances of `spec` for its project, or refuses with [`model::FaultKind::OverQuota`].
 pub async fn take(tx: &mut Tx, spec: &RequestSpec, n: i64, default: Limits) -> Result<(), Error> {
+    let limits = limits::of(tx, &spec.project, default).await?;
+    let (vcpus, memory_mib) = (spec.flavor.vcpus, spec.flavor.memory_mib);
+    change(tx, &spec.project, [n, n * vcpus, n * memory_mib], &limits).await
+}
+
+/// Counts amounts of instances, cores and memory (MiB) for a project, or refuses with
+/// [`model::FaultKind::OverQuota`]. Negative amounts are given back and never refused.
+pub async fn change(tx: &mut Tx, project: &str, amounts: [i64; 3], limits: &Effective) -> Result<(), Error> {
     const TAKE: &str = "UPDATE quota SET
             instances = instances + $2, cores = cores + $3, memory_mib = memory_mib + $4
-        WHERE project = $1 AND (max_instances < 0 OR instances + $2 <= max_instances)
-          AND (max_cores < 0 OR cores + $3 <= max_cores)
-          AND (max_memory_mib < 0 OR memory_mib + $4 <= max_memory_mib)";
-    let project = spec.project.as_str();
-    let amounts = args![project, n, n * spec.flavor.vcpus, n * spec.flavor.memory_mib];
-    if tx.exec(TAKE, amounts.clone()).await? == 1 {
+        WHERE project = $1 AND ($2 <= 0 OR $5 < 0 OR instances + $2 <= $5)
+          AND ($3 <= 0 OR $6 < 0 OR cores + $3 <= $6)
+          AND ($4 <= 0 OR $7 < 0 OR memory_mib + $4 <= $7)";
+    let [n, cores, memory_mib] = amounts;
+    let (max_n, max_cores, max_memory) = (limits.get("instances"), limits.get("cores"), limits.get("ram"));
+    let args = args![project, n, cores, memory_mib, max_n, max_cores, max_memory];
+    if tx.exec(TAKE, args.clone()).await? == 1 {
         return Ok(());
     }
     const FIRST: &str = "INSERT INTO quota
         (project, instances, cores, memory_mib, max_instances, max_cores, max_memory_mib)
-        VALUES ($1, 0, 0, 0, $2, $3, $4) ON CONFLICT (project) DO NOTHING";
+        VALUES ($1, 0, 0, 0, -1, -1, -1) ON CONFLICT (project) DO NOTHING";
     // Whoever stored the first row, it is there now.
-    tx.exec(FIRST, args![project, default.instances, default.cores, default.memory_mib]).await?;
-    if tx.exec(TAKE, amounts).await? == 1 {
+    tx.exec(FIRST, args![project]).await?;
+    if tx.exec(TAKE, args).await? == 1 {
         return Ok(());
     }
-    const USED: &str = "SELECT instances, cores, memory_mib, max_instances, max_cores, max_memory_mib
-        FROM quota WHERE project = $1";
-    type Used = (i64, i64, i64, i64, i64, i64);
-    let used: Used = tx.opt(USED, args![project]).await?.unwrap_or_default();
-    let over = |name, need, used, max| {
-        (max >= 0 && used + need > max).then(|| {
-            // Nova's text (`nova/exception.py`, TooManyInstances).
-            format!("Quota exceeded for {name}: Requested {need}, but already used {used} of {max} {name}")
-        })
-    };
-    let why = over("instances", n, used.0, used.3)
-        .or_else(|| over("cores", n * spec.flavor.vcpus, used.1, used.4))
-        .or_else(|| over("ram", n * spec.flavor.memory_mib, used.2, used.5))
-        .unwrap_or_else(|| "Quota exceeded".into());
-    Err(Fault::new(FaultKind::OverQuota, why).into())
+    let used = counted(tx, project).await?;
+    refused(limits, used, amounts)
+}
+
+fn refused(limits: &Effective, used: [i64; 3], amounts: [i64; 3]) -> Result<(), Error> {
+    for (at, resource) in ["instances", "cores", "ram"].into_iter().enumerate() {
+        if amounts[at] > 0 {
+            limits.check(resource, used[at], amounts[at])?;
+        }
+    }
+    // It fits by now: whoever was in the way has gone.
+    Err(Error::Contended("a quota changed while it was counted".into()))
+}
+
+async fn counted(tx: &mut Tx, project: &str) -> Result<[i64; 3], Error> {
+    const USED: &str = "SELECT instances, cores, memory_mib FROM quota WHERE project = $1";
+    let (n, cores, memory): (i64, i64, i64) = tx.opt(USED, args![project]).await?.unwrap_or_default();
+    Ok([n, cores, memory])
+}
+
+/// What a project uses, by resource. Key pairs are counted for each user and members for each group, so here
+/// they are none.
+pub async fn used(tx: &mut Tx, project: &str) -> Result<BTreeMap<&'static str, i64>, Error> {
+    let [instances, cores, ram] = counted(tx, project).await?;
+    let groups = groups::count(tx, project).await?;
+    let mut used: BTreeMap<&'static str, i64> =
+        limits::RESOURCES.iter().map(|(resource, _)| (*resource, 0)).collect();
+    used.extend([("instances", instances), ("cores", cores), ("ram", ram), ("server_groups", groups)]);
+    Ok(used)
 }
 
 /// Gives back what instances of `spec` used.

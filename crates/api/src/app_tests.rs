@@ -264,9 +264,9 @@ async fn log_lines_below_a_request_carry_its_id() {
 async fn the_policy_may_change_between_two_requests() {
     let settings = crate::testing::settings();
     let app = App::without_verbs(Env::system(), settings.clone());
-    let zones = "/v2.1/os-availability-zone";
+    let zones = "/v2.1/os-availability-zone/detail";
     assert_eq!(get(&app, zones, "t-reader").await.0, 403);
-    let text = "os_compute_api:os-availability-zone:list: role:reader\nskep:status: '!'\n";
+    let text = "os_compute_api:os-availability-zone:detail: role:reader\nskep:status: '!'\n";
     settings.policy.replace(crate::Policy::parse(text).expect("legal"));
     // 503: it passed, and this app has no verbs.
     assert_eq!(get(&app, zones, "t-reader").await.0, 503);

@@ -8,7 +8,10 @@ use axum::http::{Method, Request, StatusCode};
 use axum::routing::{MethodFilter, on};
 
 use crate::app::Shared;
-use crate::compute::{self, actions, catalog, flavors, servers, versions};
+use crate::compute::{
+    self, actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, keypairs, quotas,
+    servers, usage, versions,
+};
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
 use crate::edge::seam;
@@ -58,8 +61,43 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/flavors" "os_compute_api:flavors" flavors::index;
     GET "/flavors/detail" "os_compute_api:flavors" flavors::detail;
     GET "/flavors/{id}" "os_compute_api:flavors" flavors::show;
-    GET "/flavors/{id}/os-extra_specs" "os_compute_api:os-flavor-extra-specs:index" flavors::extra_specs;
-    GET "/extensions" "os_compute_api:extensions" catalog::extensions;
+    POST "/flavors" "os_compute_api:os-flavor-manage:create" flavor_manage::create;
+    PUT "/flavors/{id}" "os_compute_api:os-flavor-manage:update" flavor_manage::update;
+    DELETE "/flavors/{id}" "os_compute_api:os-flavor-manage:delete" flavor_manage::delete;
+    POST "/flavors/{id}/action" "os_compute_api:os-flavor-access" flavor_manage::act;
+    GET "/flavors/{id}/os-flavor-access" "os_compute_api:os-flavor-access" flavor_manage::access;
+    GET "/flavors/{id}/os-extra_specs" "os_compute_api:os-flavor-extra-specs:index" flavor_manage::specs;
+    POST "/flavors/{id}/os-extra_specs" "os_compute_api:os-flavor-extra-specs:create" flavor_manage::put_specs;
+    GET "/flavors/{id}/os-extra_specs/{key}" "os_compute_api:os-flavor-extra-specs:show" flavor_manage::spec;
+    PUT "/flavors/{id}/os-extra_specs/{key}" "os_compute_api:os-flavor-extra-specs:update" flavor_manage::put_spec;
+    DELETE "/flavors/{id}/os-extra_specs/{key}" "os_compute_api:os-flavor-extra-specs:delete" flavor_manage::delete_spec;
+    GET "/os-keypairs" "os_compute_api:os-keypairs:index" keypairs::index;
+    POST "/os-keypairs" "os_compute_api:os-keypairs:create" keypairs::create;
+    GET "/os-keypairs/{name}" "os_compute_api:os-keypairs:show" keypairs::show;
+    DELETE "/os-keypairs/{name}" "os_compute_api:os-keypairs:delete" keypairs::delete;
+    GET "/os-server-groups" "os_compute_api:os-server-groups:index" groups::index;
+    POST "/os-server-groups" "os_compute_api:os-server-groups:create" groups::create;
+    GET "/os-server-groups/{id}" "os_compute_api:os-server-groups:show" groups::show;
+    DELETE "/os-server-groups/{id}" "os_compute_api:os-server-groups:delete" groups::delete;
+    GET "/os-aggregates" "os_compute_api:os-aggregates:index" aggregates::index;
+    POST "/os-aggregates" "os_compute_api:os-aggregates:create" aggregates::create;
+    GET "/os-aggregates/{id}" "os_compute_api:os-aggregates:show" aggregates::show;
+    PUT "/os-aggregates/{id}" "os_compute_api:os-aggregates:update" aggregates::update;
+    DELETE "/os-aggregates/{id}" "os_compute_api:os-aggregates:delete" aggregates::delete;
+    POST "/os-aggregates/{id}/action" "os_compute_api:os-aggregates:show" aggregates::act;
+    POST "/os-aggregates/{id}/images" "compute:aggregates:images" aggregates::images;
+    GET "/os-quota-sets/{id}" "os_compute_api:os-quota-sets:show" quotas::show;
+    PUT "/os-quota-sets/{id}" "os_compute_api:os-quota-sets:update" quotas::update;
+    DELETE "/os-quota-sets/{id}" "os_compute_api:os-quota-sets:delete" quotas::delete;
+    GET "/os-quota-sets/{id}/defaults" "os_compute_api:os-quota-sets:defaults" quotas::defaults;
+    GET "/os-quota-sets/{id}/detail" "os_compute_api:os-quota-sets:detail" quotas::detail;
+    GET "/os-quota-class-sets/{id}" "os_compute_api:os-quota-class-sets:show" quotas::show_class;
+    PUT "/os-quota-class-sets/{id}" "os_compute_api:os-quota-class-sets:update" quotas::update_class;
+    GET "/limits" "os_compute_api:limits" quotas::limits;
+    GET "/os-simple-tenant-usage" "os_compute_api:os-simple-tenant-usage:list" usage::index;
+    GET "/os-simple-tenant-usage/{id}" "os_compute_api:os-simple-tenant-usage:show" usage::show;
+    GET "/extensions" "os_compute_api:extensions" extensions::index;
+    GET "/extensions/{alias}" "os_compute_api:extensions" extensions::show;
     GET "/os-availability-zone" "os_compute_api:os-availability-zone:list" catalog::zones;
     GET "/os-availability-zone/detail" "os_compute_api:os-availability-zone:detail" catalog::zones_detail;
     GET "/os-services" "os_compute_api:os-services:list" catalog::services;
@@ -178,6 +216,13 @@ mod tests {
             "os_compute_api:os-deferred-delete:force",
             "os_compute_api:os-console-output",
             "os_compute_api:os-extended-server-attributes",
+            "os_compute_api:os-flavor-access:add_tenant_access",
+            "os_compute_api:os-flavor-access:remove_tenant_access",
+            "os_compute_api:os-server-groups:index:all_projects",
+            "os_compute_api:os-aggregates:add_host",
+            "os_compute_api:os-aggregates:remove_host",
+            "os_compute_api:os-aggregates:set_metadata",
+            "os_compute_api:limits:other_project",
         ];
         for (rule, _) in RULES {
             let used = inner.contains(rule) || all().any(|(_, route)| route.rule == *rule);

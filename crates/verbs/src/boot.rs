@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use api_db::idempotency::{self, Answer, Known};
+use api_db::limits::{self, Effective};
 use api_db::state::{self, Build};
 use api_db::{Tx, audit, mappings, quotas};
 use model::instance::{Intent, Power, Stage, Task};
-use model::{At, Caller, Context, Fault, Instance, InstanceId, RequestSpec, TaskId, Timestamp};
+use model::{
+    At, Caller, Context, Extra, Fault, FaultKind, Instance, InstanceId, RequestSpec, TaskId, Timestamp,
+};
 use rpc::Bell;
 use serde_json::json;
 use sql::{Error, Work};
@@ -73,10 +76,8 @@ impl Verbs {
             return Err(Fault::invalid(format!("between 1 and {MOST} instances can be asked for at once")));
         }
         let inner = &self.inner;
-        let flavor = self.flavor(&wish.flavor).await.map_err(|fault| match fault.kind {
-            model::FaultKind::NotFound => Fault::invalid(fault.message),
-            _ => fault,
-        })?;
+        let (flavor, extra_specs) = self.size(caller, &wish.flavor).await?;
+        let extra = Extra { extra_specs, ..wish.extra.clone() };
         let now = inner.env.now();
         let promises = (1..=wish.count)
             .map(|n| Promise {
@@ -96,7 +97,7 @@ impl Verbs {
                     container: wish.container.clone(),
                     metadata: wish.metadata.clone(),
                     description: wish.description.clone(),
-                    extra: wish.extra.clone(),
+                    extra: extra.clone(),
                     deadline: now.plus(inner.settings.build_deadline),
                 },
             })
@@ -175,9 +176,12 @@ async fn promise(
     tx: &mut Tx,
     promises: &[Promise],
     who: &(Caller, Context),
-    limits: quotas::Limits,
+    default: quotas::Limits,
     now: Timestamp,
 ) -> Result<(), Error> {
+    let spec = &promises[0].spec;
+    let limits = limits::of(tx, &spec.project, default).await?;
+    check_metadata(&limits, spec.metadata.len())?;
     for p in promises {
         mappings::create(tx, p.id, &p.spec, now).await?;
         let task = NewTask {
@@ -195,7 +199,20 @@ async fn promise(
         audit::record(tx, p.audit, now, (&who.0, &who.1), "create", Some(p.id.uuid()), detail).await?;
     }
     // Last, because all boots of a project meet at this row, which is locked until the commit.
-    quotas::take(tx, &promises[0].spec, promises.len() as i64, limits).await
+    let n = promises.len() as i64;
+    let amounts = [n, n * spec.flavor.vcpus, n * spec.flavor.memory_mib];
+    quotas::change(tx, &spec.project, amounts, &limits).await
+}
+
+/// Refuses more items of metadata than there may be.
+pub(crate) fn check_metadata(limits: &Effective, items: usize) -> Result<(), Fault> {
+    let allowed = limits.get("metadata_items");
+    if allowed >= 0 && items as i64 > allowed {
+        // Nova's text (`nova/exception.py`, MetadataLimitExceeded).
+        let why = format!("Maximum number of metadata items exceeds {allowed}");
+        return Err(Fault::new(FaultKind::OverQuota, why));
+    }
+    Ok(())
 }
 
 /// An instance that no cell's row tells of (yet).

@@ -5,13 +5,17 @@
 
 mod act;
 pub mod admin;
+mod aggregates;
 mod boot;
 mod catalog;
 mod cells;
 mod delete;
+mod groups;
+mod keypairs;
 mod list;
 mod observed;
 mod once;
+mod quotas;
 mod show;
 mod types;
 
@@ -20,14 +24,22 @@ use std::time::Duration;
 
 use api_db::quotas::Limits;
 use model::image::ImageRef;
-use model::{Env, Fault, FaultKind, Flavor, InstanceId};
+use model::{Env, Fault, FaultKind, InstanceId};
 use moka::sync::Cache;
 use router::{Locations, Router};
 use rpc::Bus;
 
+pub use aggregates::AggregateChange;
+pub use api_db::aggregates::Aggregate;
+pub use api_db::flavors::Offer;
+pub use api_db::groups::ServerGroup;
 pub use api_db::idempotency::{Answer, Known};
+pub use api_db::keypairs::KeyPair;
+pub use api_db::limits::{CLASS, Effective, RESOURCES};
+pub use api_db::usage::Used;
 pub use boot::{Accepted, Prepared};
 pub use once::{Hold, Key};
+pub use quotas::Quota;
 pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Seen};
 
 /// How the verbs behave.
@@ -61,8 +73,8 @@ struct Inner {
     router: Router,
     bus: Option<Bus>,
     locations: Locations,
-    /// With when each was read, by the clock of the seam.
-    flavors: Cache<String, (Flavor, Duration)>,
+    /// By project (empty for administrators) and id, with when each was read, by the clock of the seam.
+    flavors: Cache<(String, String), (Offer, Duration)>,
 }
 
 /// The verbs of one cloud. Cheap to clone.

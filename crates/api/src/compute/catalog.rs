@@ -1,4 +1,4 @@
-//! What clients ask about the cloud as a whole: extensions, availability zones, services.
+//! What clients ask about the cloud as a whole: availability zones, services.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,6 @@ use crate::compute::view::PARTIAL_SINCE;
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::{Object, answer};
 use crate::edge::version::Version;
-
-/// `GET /extensions`: none; everything is switched by microversion.
-pub async fn extensions(_: Call) -> Answered {
-    Ok(answer(StatusCode::OK, |body| body.put("extensions", &[0_u8; 0])))
-}
 
 /// `GET /os-availability-zone`.
 pub async fn zones(call: Call) -> Answered {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
 use model::ContainerSpec;
 use model::image::ImageRef;
 use serde_json::{Map, Value};
@@ -17,8 +16,6 @@ use crate::edge::version::Version;
 
 /// Instances that one request may ask for.
 const MAX_COUNT: u32 = 1000;
-/// Metadata items that a server may have; Nova's default quota.
-const MAX_METADATA: usize = 128;
 
 /// What a create asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -263,12 +260,6 @@ fn metadata(value: Option<&Value>) -> Result<(Pairs, Pairs), Refused> {
             return Err(Refused::field(&path(), value, "It is too long: at most 255 characters"));
         }
         kept.insert(key.clone(), text.clone());
-    }
-    if kept.len() > MAX_METADATA {
-        return Err(Refused::new(
-            StatusCode::FORBIDDEN,
-            format!("Maximum number of metadata items exceeds {MAX_METADATA}"),
-        ));
     }
     Ok((kept, reserved))
 }

@@ -65,8 +65,8 @@ pub static FIELDS: &[Field] = &[
     field("created", 1, Seen::All, |o, n, i, _| o.put(n, &i.created.seconds_z())),
     field("updated", 1, Seen::All, |o, n, i, _| o.put(n, &i.updated.seconds_z())),
     field("addresses", 1, Seen::All, |o, n, i, _| view::addresses(o, n, i, true)),
-    field("accessIPv4", 1, Seen::All, |o, n, _, _| o.put(n, "")),
-    field("accessIPv6", 1, Seen::All, |o, n, _, _| o.put(n, "")),
+    field("accessIPv4", 1, Seen::All, |o, n, i, _| o.put(n, &i.spec.extra.access_ipv4)),
+    field("accessIPv6", 1, Seen::All, |o, n, i, _| o.put(n, &i.spec.extra.access_ipv6)),
     field("links", 1, Seen::All, |o, n, i, l| view::links(o, n, &i.id, l)),
     field("OS-DCF:diskConfig", 1, Seen::All, |o, n, _, _| o.put(n, "MANUAL")),
     field("progress", 1, Seen::All, |o, n, i, _| {
@@ -79,7 +79,7 @@ pub static FIELDS: &[Field] = &[
         o.put(n, i.zone.as_deref().or(i.spec.zone.as_deref()).unwrap_or_default());
     }),
     field("config_drive", 1, Seen::All, |o, n, _, _| o.put(n, "")),
-    field("key_name", 1, Seen::All, |o, n, _, _| o.put(n, &NULL)),
+    field("key_name", 1, Seen::All, |o, n, i, _| o.put(n, &i.spec.extra.key_name)),
     field("OS-SRV-USG:launched_at", 1, Seen::All, |o, n, i, _| {
         o.put(n, &i.launched.map(model::Timestamp::micros_naive));
     }),
@@ -108,19 +108,26 @@ pub static FIELDS: &[Field] = &[
     field("OS-EXT-SRV-ATTR:user_data", 3, Seen::Admin, |o, n, _, _| o.put(n, &NULL)),
     field("OS-EXT-SRV-ATTR:hostname", 3, Seen::All, |o, n, i, l| {
         if l.admin || l.version >= Version(90) {
-            o.put(n, &view::hostname(&i.spec.name));
+            match &i.spec.extra.hostname {
+                Some(hostname) => o.put(n, hostname),
+                None => o.put(n, &view::hostname(&i.spec.name)),
+            }
         }
     }),
-    field("locked", 9, Seen::All, |o, n, _, _| o.put(n, &false)),
+    field("locked", 9, Seen::All, |o, n, i, _| o.put(n, &i.spec.extra.locked.is_some())),
     // The API level hears of cells, not of hosts: while a host is chosen its state is not known here.
     field("host_status", 16, Seen::Admin, |o, n, i, _| {
         o.put(n, if i.host.is_some() { "UNKNOWN" } else { "" });
     }),
     field("description", 19, Seen::All, |o, n, i, _| o.put(n, &i.spec.description)),
-    field("tags", 26, Seen::All, |o, n, _, _| o.put(n, &NOTHING)),
+    field("tags", 26, Seen::All, |o, n, i, _| o.put(n, &i.spec.extra.tags)),
     field("trusted_image_certificates", 63, Seen::All, |o, n, _, _| o.put(n, &NULL)),
-    field("server_groups", 71, Seen::Show, |o, n, _, _| o.put(n, &NOTHING)),
-    field("locked_reason", 73, Seen::All, |o, n, _, _| o.put(n, &NULL)),
+    field("server_groups", 71, Seen::Show, |o, n, i, _| {
+        o.put(n, &i.spec.extra.group.iter().map(|group| group.id).collect::<Vec<_>>());
+    }),
+    field("locked_reason", 73, Seen::All, |o, n, i, _| {
+        o.put(n, &i.spec.extra.locked.as_ref().and_then(|lock| lock.reason.as_deref()));
+    }),
     field("pinned_availability_zone", 96, Seen::All, |o, n, i, _| o.put(n, &i.spec.zone)),
 ];
 
@@ -175,7 +182,7 @@ pub fn flavor(object: &mut Object<'_>, name: &'static str, spec: &RequestSpec, l
         object.put("ephemeral", &0);
         object.put("swap", &0);
         object.put("original_name", &flavor.name);
-        object.object("extra_specs", |_| {});
+        object.put("extra_specs", &spec.extra.extra_specs);
     });
 }
 

@@ -1,13 +1,14 @@
-//! Flavors, read-only.
+//! Flavors: reading them.
 
 use axum::http::StatusCode;
-use model::Flavor;
+use axum::response::Response;
+use verbs::Offer;
 
 use crate::compute::view::Encoded;
 use crate::edge::base::Base;
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::{Object, answer};
-use crate::edge::query::Params;
+use crate::edge::query::{Params, truth};
 use crate::edge::refused::Refused;
 use crate::edge::version::Version;
 
@@ -25,14 +26,14 @@ pub async fn detail(call: Call) -> Answered {
 }
 
 async fn list(call: Call, detailed: bool) -> Answered {
-    let flavors = call.verbs()?.flavors().await?;
-    let (page, more) = page(&flavors, &call.params)?;
+    let flavors = call.verbs()?.flavors(&call.caller).await?;
+    let (page, more) = page(&flavors, &call.params, call.caller.is_admin())?;
     Ok(answer(StatusCode::OK, |body| {
         body.array("flavors", &page, |object, flavor| {
             put(object, flavor, detailed, call.version, &call.base)
         });
         if let (true, Some(last)) = (more, page.last()) {
-            let query = call.params.with_marker(&last.id);
+            let query = call.params.with_marker(&last.flavor.id);
             let path = if detailed { "/flavors/detail" } else { "/flavors" };
             body.array("flavors_links", [()], |link, ()| {
                 link.put("rel", "next");
@@ -42,23 +43,30 @@ async fn list(call: Call, detailed: bool) -> Answered {
     }))
 }
 
-/// The flavors of the page that was asked for, and whether there are more.
-fn page<'a>(flavors: &'a [Flavor], params: &Params) -> Result<(Vec<&'a Flavor>, bool), Refused> {
+/// The flavors of the page that was asked for, and whether there are more. Administrators choose whether
+/// they see public ones, others, or all (`None`); what others may use was read already.
+fn page<'a>(offers: &'a [Offer], params: &Params, admin: bool) -> Result<(Vec<&'a Offer>, bool), Refused> {
     let least = |name: &str| -> Result<i64, Refused> {
         Ok(params.number(name)?.map_or(0, |least| i64::try_from(least).unwrap_or(i64::MAX)))
     };
     let (ram, disk) = (least("minRam")?, least("minDisk")?);
-    // All flavors are public.
-    let private =
-        params.last("is_public").is_some_and(|value| crate::edge::query::truth(value) == Some(false));
-    let mut matching: Vec<&Flavor> = flavors
+    let public = match params.last("is_public") {
+        _ if !admin => None,
+        None => Some(true),
+        Some(word) if word.eq_ignore_ascii_case("none") => None,
+        Some(word) => {
+            Some(truth(word).ok_or_else(|| Refused::bad(format!("Invalid is_public filter [{word}]")))?)
+        }
+    };
+    let mut matching: Vec<&Offer> = offers
         .iter()
-        .filter(|flavor| !private && flavor.memory_mib >= ram && flavor.disk_gib >= disk)
+        .filter(|offer| public.is_none_or(|public| offer.public == public))
+        .filter(|offer| offer.flavor.memory_mib >= ram && offer.flavor.disk_gib >= disk)
         .collect();
     if let Some(marker) = params.last("marker").filter(|marker| !marker.is_empty()) {
         let at = matching
             .iter()
-            .position(|flavor| flavor.id == marker)
+            .position(|offer| offer.flavor.id == marker)
             .ok_or_else(|| Refused::bad(format!("marker [{marker}] not found")))?;
         matching.drain(..=at);
     }
@@ -70,41 +78,40 @@ fn page<'a>(flavors: &'a [Flavor], params: &Params) -> Result<(Vec<&'a Flavor>, 
 
 /// `GET /flavors/{id}`.
 pub async fn show(call: Call) -> Answered {
-    let flavor = call.verbs()?.flavor(call.capture("id")).await?;
-    Ok(answer(StatusCode::OK, |body| {
-        body.object("flavor", |object| put(object, &flavor, true, call.version, &call.base));
-    }))
+    let offer = call.verbs()?.flavor(&call.caller, call.capture("id")).await?;
+    Ok(shown(&call, &offer))
 }
 
-/// `GET /flavors/{id}/os-extra_specs`: there are none.
-pub async fn extra_specs(call: Call) -> Answered {
-    call.verbs()?.flavor(call.capture("id")).await?;
-    Ok(answer(StatusCode::OK, |body| body.object("extra_specs", |_| {})))
+/// One flavor, as show, create and update answer.
+pub fn shown(call: &Call, offer: &Offer) -> Response {
+    answer(StatusCode::OK, |body| {
+        body.object("flavor", |object| put(object, offer, true, call.version, &call.base));
+    })
 }
 
-fn put(object: &mut Object<'_>, flavor: &Flavor, detailed: bool, version: Version, base: &Base) {
-    let nothing: Option<&str> = None;
+fn put(object: &mut Object<'_>, offer: &Offer, detailed: bool, version: Version, base: &Base) {
+    let flavor = &offer.flavor;
     object.put("id", &flavor.id);
     object.put("name", &flavor.name);
     if detailed {
         object.put("ram", &flavor.memory_mib);
         object.put("disk", &flavor.disk_gib);
-        if version >= Version(75) {
-            object.put("swap", &0);
+        if version >= Version(75) || offer.swap_mib != 0 {
+            object.put("swap", &offer.swap_mib);
         } else {
             object.put("swap", "");
         }
-        object.put("OS-FLV-EXT-DATA:ephemeral", &0);
+        object.put("OS-FLV-EXT-DATA:ephemeral", &offer.ephemeral_gib);
         object.put("OS-FLV-DISABLED:disabled", &false);
         object.put("vcpus", &flavor.vcpus);
-        object.put("os-flavor-access:is_public", &true);
-        object.put("rxtx_factor", &1.0);
+        object.put("os-flavor-access:is_public", &offer.public);
+        object.put("rxtx_factor", &(offer.rxtx_milli as f64 / 1_000.0));
     }
     if version >= Version(55) {
-        object.put("description", &nothing);
+        object.put("description", &offer.description);
     }
     if detailed && version >= Version(61) {
-        object.object("extra_specs", |_| {});
+        object.put("extra_specs", &offer.extra_specs);
     }
     object.array("links", [true, false], |link, versioned| {
         let id = Encoded(&flavor.id);
@@ -120,10 +127,21 @@ fn put(object: &mut Object<'_>, flavor: &Flavor, detailed: bool, version: Versio
 
 #[cfg(test)]
 mod tests {
+    use model::Flavor;
+
     use super::*;
 
-    fn flavor(id: &str, memory_mib: i64) -> Flavor {
-        Flavor { id: id.into(), name: format!("m.{id}"), vcpus: 1, memory_mib, disk_gib: 1, pids: 100 }
+    fn flavor(id: &str, memory_mib: i64) -> Offer {
+        let name = format!("m.{id}");
+        Offer {
+            flavor: Flavor { id: id.into(), name, vcpus: 1, memory_mib, disk_gib: 1, pids: 100 },
+            public: true,
+            description: None,
+            swap_mib: 0,
+            ephemeral_gib: 0,
+            rxtx_milli: 1_000,
+            extra_specs: Default::default(),
+        }
     }
 
     fn keys(version: u16, detailed: bool) -> Vec<String> {
@@ -147,21 +165,25 @@ mod tests {
 
     #[test]
     fn pages_and_filters() {
-        let all = [flavor("1", 64), flavor("2", 128), flavor("3", 256)];
-        let ask = |query: &str| {
+        let all = [flavor("1", 64), flavor("2", 128), Offer { public: false, ..flavor("3", 256) }];
+        let asked = |query: &str, admin: bool| {
             let params = Params::of(&format!("/flavors?{query}").parse().expect("URI")).expect("query");
-            page(&all, &params)
+            page(&all, &params, admin)
                 .map(|(page, more)| {
-                    (page.iter().map(|flavor| flavor.id.clone()).collect::<Vec<_>>().join(","), more)
+                    (page.iter().map(|offer| offer.flavor.id.clone()).collect::<Vec<_>>().join(","), more)
                 })
                 .map_err(|refused| refused.status.as_u16())
         };
+        let ask = |query: &str| asked(query, true);
         assert_eq!(ask("is_public=None"), Ok(("1,2,3".into(), false)));
-        assert_eq!(ask("is_public=False"), Ok((String::new(), false)));
-        assert_eq!(ask("limit=2"), Ok(("1,2".into(), true)));
-        assert_eq!(ask("limit=2&marker=2"), Ok(("3".into(), false)));
-        assert_eq!(ask("minRam=100"), Ok(("2,3".into(), false)));
+        assert_eq!(ask("is_public=False"), Ok(("3".into(), false)));
+        assert_eq!(ask(""), Ok(("1,2".into(), false)));
+        assert_eq!(asked("is_public=False", false), Ok(("1,2,3".into(), false)), "what it may use, always");
+        assert_eq!(ask("is_public=None&limit=2"), Ok(("1,2".into(), true)));
+        assert_eq!(ask("is_public=None&limit=2&marker=2"), Ok(("3".into(), false)));
+        assert_eq!(ask("is_public=None&minRam=100"), Ok(("2,3".into(), false)));
         assert_eq!(ask("marker=x"), Err(400));
         assert_eq!(ask("minRam=x"), Err(400));
+        assert_eq!(ask("is_public=maybe"), Err(400));
     }
 }

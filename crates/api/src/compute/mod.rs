@@ -1,14 +1,24 @@
 //! The compute face: Nova's API over the verbs.
 
 pub mod actions;
+pub mod aggregates;
 pub mod catalog;
 pub mod container;
 pub mod create;
+pub mod extensions;
 pub mod fields;
+pub mod flavor_manage;
 pub mod flavors;
+pub mod groups;
+pub mod keypairs;
 pub mod listing;
+pub mod moment;
+pub mod quotas;
+pub mod read;
 pub mod servers;
 pub mod split;
+pub mod ssh;
+pub mod usage;
 pub mod versions;
 pub mod view;
 

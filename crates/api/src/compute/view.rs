@@ -73,7 +73,7 @@ fn partial(object: &mut Object<'_>, dark: &Dark, look: &Look<'_>) {
     object.put("OS-EXT-STS:power_state", &0);
     object.put("user_id", &dark.spec.user);
     if look.version >= Version(71) {
-        object.put("server_groups", &[0_u8; 0]);
+        object.put("server_groups", &dark.spec.extra.group.iter().map(|group| group.id).collect::<Vec<_>>());
     }
 }
 

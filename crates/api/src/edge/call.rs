@@ -85,6 +85,14 @@ impl Call {
         InstanceId::from_str(id).map_err(|_| Refused::not_found(format!("Instance {id} could not be found.")))
     }
 
+    /// Refuses, with 404 as Nova does, what the request's microversion does not have yet.
+    pub fn since(&self, version: u16) -> Result<(), Refused> {
+        if self.version >= Version(version) {
+            return Ok(());
+        }
+        Err(Refused::not_found("The resource could not be found."))
+    }
+
     /// Whether the caller may do what a further rule is about.
     pub fn may(&self, rule: &str) -> bool {
         self.permit.may(rule)

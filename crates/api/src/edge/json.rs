@@ -97,6 +97,16 @@ pub fn answer(status: StatusCode, fill: impl FnOnce(&mut Object<'_>)) -> Respons
     response
 }
 
+/// An answer whose body is any value: for objects whose names are not ours.
+pub fn value<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Response {
+    let mut out = Vec::new();
+    write_value(&mut out, value);
+    let mut response = Response::new(Body::from(out));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
