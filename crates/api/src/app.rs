@@ -16,7 +16,8 @@ use tower::Service;
 use tracing::Instrument;
 use verbs::Verbs;
 
-use crate::edge::refused::{Refused, Style};
+use crate::edge::refused::{Refused, Style, TurnedAway};
+use crate::edge::room::Room;
 use crate::edge::tokens::Tokens;
 use crate::routes;
 use crate::settings::Settings;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub settings: Settings,
     /// Who may call.
     pub tokens: Tokens,
+    /// How much is worked on at a time.
+    pub room: Room,
 }
 
 impl Shared {
@@ -64,7 +67,8 @@ pub fn app(verbs: Verbs, env: Env, settings: Settings) -> App {
 
 fn build(verbs: Option<Verbs>, env: Env, settings: Settings) -> App {
     let tokens = Tokens::new(&settings.tokens, &env);
-    let shared = Arc::new(Shared { verbs, env, settings, tokens });
+    let room = Room::new(&settings);
+    let shared = Arc::new(Shared { verbs, env, settings, tokens, room });
     let router = routes::router(&shared);
     App { shared, router }
 }
@@ -120,7 +124,11 @@ impl App {
             response.headers_mut().insert(COMPUTE_REQUEST_ID, value);
         }
         let took = env.monotonic().saturating_sub(start);
-        log(&method, uri.path(), response.status(), took, &request_id, global_id.as_ref());
+        match response.extensions().get::<TurnedAway>() {
+            // One line for each would be one more load; how many there are is counted.
+            Some(TurnedAway) => tracing::debug!(%method, path = uri.path(), request_id, "turned away"),
+            None => log(&method, uri.path(), response.status(), took, &request_id, global_id.as_ref()),
+        }
         response
     }
 }

@@ -4,6 +4,7 @@ use axum::http::header::WWW_AUTHENTICATE;
 use serde_json::json;
 
 use super::*;
+use crate::edge::room::Lane;
 use crate::testing::{app, get, json as body_of, request};
 
 #[tokio::test]
@@ -285,4 +286,54 @@ async fn the_policy_may_change_between_two_requests() {
         Arc::new(model::Caller { user: "u".into(), project: "p1".into(), roles: vec!["admin".into()] });
     let permit = crate::edge::permit::Permit::new(&app.shared(), admin, None);
     assert!(!permit.caller().is_admin(), "not for the verbs either");
+}
+
+#[tokio::test]
+async fn a_full_house_turns_away_but_lets_deletes_and_administrators_in() {
+    let settings =
+        Settings { max_in_flight: 1, queue_wait: Duration::from_millis(5), ..crate::testing::settings() };
+    let app = App::without_verbs(Env::system(), settings);
+    let ask = async |method: &'static str, path: &'static str, token: &'static str| {
+        app.handle(request(method, path, &[("x-auth-token", token)], "")).await
+    };
+    let shared = app.shared();
+    let taken = shared.room.enter(Lane::Ordinary, &shared.env).await.expect("is free");
+    let shed = ask("GET", "/v2.1/servers", "t-member").await;
+    assert_eq!(shed.headers().get("retry-after").map(HeaderValue::as_bytes), Some(&b"1"[..]));
+    let (status, body) = body_of(shed).await;
+    assert_eq!(status, 503);
+    let text = &body["serviceUnavailable"]["message"];
+    assert_eq!(text, "Too much is being asked for; try again.");
+    // Without verbs, whoever gets in is told another reason.
+    for (method, path, token) in [
+        ("DELETE", "/v2.1/servers/0197f000-0000-7000-8000-000000000001", "t-member"),
+        ("GET", "/admin/v1/status", "t-admin"),
+    ] {
+        let (status, body) = body_of(ask(method, path, token).await).await;
+        assert_eq!(status, 503, "{path}");
+        assert_ne!(&body["serviceUnavailable"]["message"], text, "{path}");
+    }
+    assert_eq!(ask("GET", "/v2.1/", "").await.status(), 200, "version documents are always there");
+    drop(taken);
+    let (_, body) = body_of(ask("GET", "/v2.1/servers", "t-member").await).await;
+    assert_ne!(&body["serviceUnavailable"]["message"], text);
+}
+
+#[tokio::test]
+async fn a_project_that_asks_too_often_is_told_when_to_come_back() {
+    let rate = crate::settings::Rate { per_second: 0.001, burst: 2.0 };
+    let settings = Settings { project_rate: Some(rate), ..crate::testing::settings() };
+    let app = App::without_verbs(Env::system(), settings);
+    let ask = async |path: &'static str, token: &'static str| {
+        app.handle(request("GET", path, &[("x-auth-token", token)], "")).await
+    };
+    for _ in 0..2 {
+        assert_ne!(ask("/v2.1/servers", "t-member").await.status(), 429);
+    }
+    let limited = ask("/v2.1/servers", "t-reader").await;
+    let when = limited.headers().get("retry-after").cloned().expect("says when");
+    let (status, body) = body_of(limited).await;
+    assert_eq!((status.as_u16(), &body["overLimit"]["code"]), (429, &json!(429)));
+    assert_eq!(body["overLimit"]["retryAfter"], when.to_str().expect("text"));
+    assert_ne!(ask("/admin/v1/status", "t-admin").await.status(), 429, "administration is not counted");
 }

@@ -21,5 +21,5 @@ mod tls;
 pub use app::{App, app};
 pub use edge::policy::{InForce, Mistake, Policy, Shown, Target};
 pub use serve::serve;
-pub use settings::{Settings, StaticToken};
+pub use settings::{Rate, Settings, StaticToken};
 pub use tls::Tls;

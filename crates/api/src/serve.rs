@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::tls::Tls;
 
+/// Longest head of a request, in bytes; also what a connection buffers at most. Beyond it, 431.
+const HEAD: usize = 16 * 1024;
 /// How many connections beyond the cap are told so at a time; the rest are closed without a word.
 const TURNED_AWAY: usize = 64;
 /// How long telling them may take.
@@ -110,7 +112,7 @@ async fn connection(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
-            .max_buf_size(64 * 1024)
+            .max_buf_size(HEAD)
             .serve_connection(TokioIo::new(stream), service)
     );
     let done = tokio::select! {

@@ -1,7 +1,5 @@
 //! Reading a request's body: bounded in size and in patience.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -10,39 +8,57 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::app::Shared;
 use crate::edge::refused::Refused;
+use crate::edge::room::{PIECE, Place};
 
-/// Reads the whole body: 413 beyond `limit` bytes, 408 if nothing comes for `patience`.
+/// The whole of a body may take so many times as long as its next piece.
+const PIECES: u32 = 4;
+
+/// Reads the whole body, and holds memory for it: 413 if it is too large, 408 if nothing comes for too long or
+/// not all of it in time, 503 if all bodies together take too much.
 pub async fn read(
+    shared: &Shared,
     headers: &HeaderMap,
     mut body: Body,
-    limit: usize,
-    patience: Duration,
-) -> Result<Bytes, Refused> {
+) -> Result<(Bytes, Option<Place>), Refused> {
+    let (limit, patience) = (shared.settings.body_limit, shared.settings.body_timeout);
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > limit as u64) {
         return Err(too_large(limit));
     }
-    let mut whole = BytesMut::new();
+    let (mut whole, mut memory) = (BytesMut::new(), None::<Place>);
+    let late = |why: String| Refused::new(StatusCode::REQUEST_TIMEOUT, why);
+    let start = shared.env.monotonic();
     loop {
-        let frame = timeout(patience, body.frame()).await.map_err(|_| {
-            let waited = patience.as_secs();
-            Refused::new(
-                StatusCode::REQUEST_TIMEOUT,
-                format!("Nothing of the body came for {waited} seconds."),
-            )
-        })?;
+        let frame = timeout(patience, body.frame())
+            .await
+            .map_err(|_| late(format!("Nothing of the body came for {} seconds.", patience.as_secs())))?;
         match frame {
-            None => return Ok(whole.freeze()),
+            None => return Ok((whole.freeze(), memory)),
             Some(Err(_)) => return Err(Refused::bad("The body could not be read.")),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large(limit));
                     }
+                    let held = memory.as_ref().map_or(0, |held| held.num_permits() * PIECE);
+                    if whole.len() + data.len() > held {
+                        let more = shared.room.hold(whole.len() + data.len() - held, &shared.env)?;
+                        match &mut memory {
+                            Some(memory) => memory.merge(more),
+                            None => memory = Some(more),
+                        }
+                    }
                     whole.extend_from_slice(&data);
                 }
             }
+        }
+        if shared.env.monotonic().saturating_sub(start) > patience * PIECES {
+            return Err(late(format!(
+                "The body did not come within {} seconds.",
+                (patience * PIECES).as_secs()
+            )));
         }
     }
 }
@@ -79,26 +95,45 @@ pub fn object(body: &[u8]) -> Result<serde_json::Map<String, Value>, Refused> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::http::HeaderValue;
 
     use super::*;
+    use crate::app::App;
+    use crate::settings::Settings;
+
+    async fn read_with(settings: Settings, body: Body) -> Result<usize, u16> {
+        let shared = App::without_verbs(model::Env::system(), settings).shared();
+        let read = read(&shared, &HeaderMap::new(), body).await;
+        read.map(|(body, _)| body.len()).map_err(|refused| refused.status.as_u16())
+    }
 
     #[tokio::test]
     async fn bounded_in_size() {
-        let none = HeaderMap::new();
-        let read = |text: &'static str, limit| {
-            let none = none.clone();
-            async move { read(&none, Body::from(text), limit, Duration::from_secs(5)).await }
-        };
-        assert_eq!(read("12345", 5).await.as_deref(), Ok(&b"12345"[..]));
-        assert_eq!(read("123456", 5).await.map_err(|refused| refused.status.as_u16()), Err(413));
+        let settings = Settings { body_limit: 5, ..Settings::default() };
+        assert_eq!(read_with(settings.clone(), Body::from("12345")).await, Ok(5));
+        assert_eq!(read_with(settings, Body::from("123456")).await, Err(413));
+    }
+
+    #[tokio::test]
+    async fn bounded_in_memory() {
+        let settings = Settings { body_memory: PIECE, ..Settings::default() };
+        assert_eq!(read_with(settings.clone(), Body::from(vec![b' '; PIECE])).await, Ok(PIECE));
+        assert_eq!(read_with(settings, Body::from(vec![b' '; PIECE + 1])).await, Err(503));
     }
 
     #[tokio::test]
     async fn bounded_in_patience() {
+        let settings = Settings { body_timeout: Duration::from_millis(20), ..Settings::default() };
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
-        let read = read(&HeaderMap::new(), never, 5, Duration::from_millis(20)).await;
-        assert_eq!(read.map_err(|refused| refused.status.as_u16()), Err(408));
+        assert_eq!(read_with(settings.clone(), never).await, Err(408));
+        // Each piece comes soon enough, and there is no end of them.
+        let drip = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
+        });
+        assert_eq!(read_with(settings, Body::from_stream(drip)).await, Err(408));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod permit;
 pub mod policy;
 pub mod query;
 pub mod refused;
+pub mod room;
 pub mod seam;
 pub mod tokens;
 pub mod version;

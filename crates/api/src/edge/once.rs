@@ -91,15 +91,20 @@ fn unquoted(quoted: &str) -> Option<String> {
     }
 }
 
-/// Lets the handler answer, once for each key.
-pub async fn answer(route: &'static Route, call: Call) -> Answered {
+/// Lets the handler answer, once for each key. `holds` is what the request holds while it is worked on.
+pub async fn answer(route: &'static Route, call: Call, holds: impl Send + 'static) -> Answered {
     let Some(key) = call.key.clone() else { return run(route, call).await };
     let verbs = call.verbs()?.clone();
     if route.rule == CREATE {
         return create(route, call, &verbs, &key).await;
     }
     // In a task of its own: a client that goes away is the one that will ask again.
-    let task = tokio::spawn(held(route, call, verbs, key).in_current_span());
+    let work = async move {
+        let answered = held(route, call, verbs, key).await;
+        drop(holds);
+        answered
+    };
+    let task = tokio::spawn(work.in_current_span());
     match task.await {
         Ok(answered) => answered,
         Err(why) if why.is_panic() => resume_unwind(why.into_panic()),

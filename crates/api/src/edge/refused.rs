@@ -16,7 +16,13 @@ pub struct Refused {
     pub message: String,
     /// A header that belongs to the answer, if any.
     pub header: Option<(HeaderName, HeaderValue)>,
+    /// Whether it was not looked at, for there is too much to do.
+    pub is_turned_away: bool,
 }
+
+/// Marks answers to requests that were not looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnedAway;
 
 /// Seconds after which trying again is worth it, when something is away.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -28,7 +34,12 @@ impl Refused {
             StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, RETRY_AFTER)),
             _ => None,
         };
-        Self { status, message: message.into(), header }
+        Self { status, message: message.into(), header, is_turned_away: false }
+    }
+
+    /// Refuses what was not looked at, for there is too much to do.
+    pub fn turned_away(status: StatusCode, message: &str) -> Self {
+        Self { is_turned_away: true, ..Self::new(status, message) }
     }
 
     /// 400: the request itself is wrong.
@@ -69,7 +80,12 @@ impl Refused {
         let code = self.status.as_u16();
         let body = match style {
             Style::Nova => {
-                serde_json::json!({ nova_name(self.status): { "code": code, "message": self.message } })
+                let mut fault = serde_json::json!({ "code": code, "message": self.message });
+                // Nova's `Fault` says so in the body too where something is over a limit.
+                if let (413 | 429, Some((header::RETRY_AFTER, when))) = (code, &self.header) {
+                    fault["retryAfter"] = when.to_str().unwrap_or("1").into();
+                }
+                serde_json::json!({ nova_name(self.status): fault })
             }
             Style::Keystone => serde_json::json!({ "error": {
                 "code": code,
@@ -82,6 +98,9 @@ impl Refused {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
+        }
+        if self.is_turned_away {
+            response.extensions_mut().insert(TurnedAway);
         }
         response
     }

@@ -1,5 +1,5 @@
 //! The one way in: every route passes here, in this order – identity, microversion, project,
-//! authorization, body, idempotency key, handler under a deadline.
+//! rate, authorization, body, a place to be worked on, idempotency key, handler under a deadline.
 
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
@@ -18,6 +18,7 @@ use crate::edge::call::{Call, Permit, Route};
 use crate::edge::policy::{self, Need};
 use crate::edge::query::{Params, truth};
 use crate::edge::refused::{Refused, Style};
+use crate::edge::room::Lane;
 use crate::edge::version::{self, Version};
 use crate::edge::{body, once};
 
@@ -32,7 +33,7 @@ pub async fn enter(shared: Arc<Shared>, route: &'static Route, request: Request<
     let mut announced = None;
     let answered = pass(shared, route, &mut parts, body, context, &mut announced).await;
     let mut response = answered.unwrap_or_else(|refused| {
-        if refused.status.is_server_error() {
+        if refused.status.is_server_error() && !refused.is_turned_away {
             tracing::warn!(rule = route.rule, status = refused.status.as_u16(), why = refused.message);
         }
         refused.render(style)
@@ -61,6 +62,10 @@ async fn pass(
         true => Arc::clone(&NOBODY),
         false => identify(&shared, parts, &base)?,
     };
+    let lane = Lane::of(&parts.method, &path);
+    if !public && lane != Lane::Admin {
+        shared.room.count(&token_of.project, &shared.env)?;
+    }
     let mut version = Version::MIN;
     if route.versioned {
         version = Version::negotiate(&parts.headers)?;
@@ -90,13 +95,17 @@ async fn pass(
     let header = parts.headers.get("x-skep-api").and_then(|value| value.to_str().ok());
     let extended =
         [header, params.last("skep")].into_iter().flatten().any(|value| truth(value) == Some(true));
-    let body = if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
-        let settings = &shared.settings;
-        let body = body::read(&parts.headers, body, settings.body_limit, settings.body_timeout).await?;
+    let (body, memory) = if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        let (body, memory) = body::read(&shared, &parts.headers, body).await?;
         body::check_type(&parts.headers, &body)?;
-        body
+        (body, memory)
     } else {
-        bytes::Bytes::new()
+        Default::default()
+    };
+    // Not before the body is there: who sends slowly must not keep others waiting.
+    let place = match public {
+        true => None,
+        false => Some(shared.room.enter(lane, &shared.env).await?),
     };
     let caller = Arc::clone(permit.caller());
     let (key, once) = (None, None);
@@ -116,7 +125,7 @@ async fn pass(
         once,
     };
     call.key = once::key(route, &call, parts)?;
-    once::answer(route, call).await
+    once::answer(route, call, (place, memory)).await
 }
 
 /// Whom the request's token stands for; 401 with a pointer to the identity face otherwise.

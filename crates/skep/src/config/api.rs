@@ -40,6 +40,18 @@ pub struct Api {
     pub keep_answers_s: u64,
     /// Limits of projects that have none of their own.
     pub quota: Quota,
+    /// How often a project may ask, in requests a second; 0 is as often as it likes.
+    #[serde(deserialize_with = "whole")]
+    pub project_rate: u64,
+    /// How often it may ask at once after a pause; twice `project_rate` if 0.
+    #[serde(deserialize_with = "whole")]
+    pub project_burst: u64,
+    /// Most requests that are worked on at a time; beyond it, 503.
+    #[serde(deserialize_with = "whole")]
+    pub max_in_flight: usize,
+    /// How long a request may wait for its turn, in milliseconds; beyond it, 503.
+    #[serde(deserialize_with = "whole")]
+    pub queue_ms: u64,
     /// Most connections at a time; beyond it, 503.
     #[serde(deserialize_with = "whole")]
     pub max_connections: usize,
@@ -64,7 +76,11 @@ impl Default for Api {
             build_deadline_s: 600,
             keep_answers_s: 86_400,
             quota: Quota::default(),
-            max_connections: 4_096,
+            project_rate: 0,
+            project_burst: 0,
+            max_in_flight: 256,
+            queue_ms: 50,
+            max_connections: 12_288,
             request_deadline_ms: 60_000,
         }
     }

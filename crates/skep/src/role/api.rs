@@ -14,7 +14,7 @@ use verbs::Verbs;
 
 use super::level::Level;
 use super::process::DRAIN;
-use super::{Ground, Running, ended, life, policy, tls};
+use super::{Ground, Running, descriptors, ended, life, policy, tls};
 use crate::config::{self, Api as Section, Config, Token};
 use crate::exit::Failure;
 
@@ -60,6 +60,7 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
     let verbs = Verbs::new(settings, ground.env.clone(), level.db.clone(), router.clone(), bus);
     let asked = verbs.clone();
     let addresses = endpoints.iter().map(|endpoint| (endpoint.region.clone(), endpoint.address)).collect();
+    let connections = descriptors::enough(section.max_connections.max(1), endpoints.len());
     let drain = CancellationToken::new();
     let mut loops = JoinSet::new();
     for endpoint in endpoints {
@@ -70,7 +71,10 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
             policy: policy.clone(),
             tls: tls.clone(),
             trace: crate::log::continues(),
-            max_connections: section.max_connections.max(1),
+            project_rate: project_rate(section),
+            max_in_flight: section.max_in_flight.max(1),
+            queue_wait: Duration::from_millis(section.queue_ms),
+            max_connections: connections,
             request_deadline: Duration::from_millis(section.request_deadline_ms.max(1)),
             ..api::Settings::default()
         };
@@ -143,6 +147,13 @@ fn tokens(section: &Section) -> Result<Vec<StaticToken>, Failure> {
         roles,
     };
     Ok(all.into_iter().map(known).collect())
+}
+
+/// How often a project may ask, if that is limited.
+fn project_rate(section: &Section) -> Option<api::Rate> {
+    let per_second = section.project_rate as f64;
+    let burst = if section.project_burst == 0 { 2.0 * per_second } else { section.project_burst as f64 };
+    (section.project_rate > 0).then_some(api::Rate { per_second, burst })
 }
 
 fn verbs_settings(section: &Section) -> Result<verbs::Settings, Failure> {

@@ -6,6 +6,7 @@ pub mod cell;
 pub mod conductor;
 pub mod database;
 pub mod db;
+mod descriptors;
 mod files;
 mod level;
 pub mod policy;
