@@ -210,6 +210,8 @@ mod tests {
         let inner = [
             "skep:cells:show",
             "os_compute_api:servers:index:get_all_tenants",
+            "os_compute_api:servers:detail:get_all_tenants",
+            "os_compute_api:servers:allow_all_filters",
             "os_compute_api:servers:start",
             "os_compute_api:servers:stop",
             "os_compute_api:servers:reboot",

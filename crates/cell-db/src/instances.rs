@@ -284,32 +284,6 @@ pub async fn get_many(tx: &mut Tx, cell: CellId, ids: &[InstanceId]) -> Result<V
     rows.into_iter().map(|row| row.instance(cell)).collect()
 }
 
-/// Instances of one project (or of all) that stand at `stage` and were last seen as `power` (if given),
-/// newest first, after a list key.
-pub async fn list(
-    tx: &mut Tx,
-    cell: CellId,
-    project: Option<&str>,
-    (stage, power): (Stage, Option<Power>),
-    after: (Timestamp, Uuid),
-    limit: i64,
-) -> Result<Vec<Instance>, Error> {
-    const ONE: &str = select!(
-        "WHERE i.project = $1 AND i.stage <> 'tombstone' AND i.stage = $2 AND ($3 = '' OR i.power = $3)
-         AND (i.created_at, i.id) < ($4, $5) ORDER BY i.created_at DESC, i.id DESC LIMIT $6"
-    );
-    const ALL: &str = select!(
-        "WHERE i.stage <> 'tombstone' AND i.stage = $1 AND ($2 = '' OR i.power = $2)
-         AND (i.created_at, i.id) < ($3, $4) ORDER BY i.created_at DESC, i.id DESC LIMIT $5"
-    );
-    let (stage, power) = (stage.as_str(), power.map_or("", Power::as_str));
-    let rows: Vec<Row> = match project {
-        Some(project) => tx.all(ONE, args![project, stage, power, after.0, after.1, limit]).await?,
-        None => tx.all(ALL, args![stage, power, after.0, after.1, limit]).await?,
-    };
-    rows.into_iter().map(|row| row.instance(cell)).collect()
-}
-
 /// Changes an instance's intent as `action` asks, if the row is still at `at`; gives the host to ring.
 ///
 /// # Errors

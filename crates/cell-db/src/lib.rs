@@ -9,6 +9,7 @@ pub mod claims;
 pub mod dirty;
 pub mod hosts;
 pub mod instances;
+pub mod pages;
 pub mod pulls;
 pub mod reports;
 pub mod roster;

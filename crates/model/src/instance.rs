@@ -224,19 +224,24 @@ pub struct Instance {
 impl Instance {
     /// Nova's `vm_state`.
     pub fn vm_state(&self) -> &'static str {
-        match (self.stage, self.power) {
-            (Stage::Tombstone, _) => "deleted",
-            (Stage::Error, _) => "error",
-            (Stage::Unplaced | Stage::Building | Stage::Leaving, _) => "building",
-            (Stage::Settled, Power::Paused) => "paused",
-            (Stage::Settled, Power::Running) => "active",
-            (Stage::Settled, Power::Stopped | Power::None) => "stopped",
-        }
+        vm_state(self.stage, self.power)
     }
 
     /// Nova's `status`, by the table of `nova/api/openstack/common.py`.
     pub fn status(&self) -> &'static str {
         status(self.stage, self.power, self.task)
+    }
+}
+
+/// Nova's `vm_state` of what stands at `stage` and was seen as `power`.
+pub fn vm_state(stage: Stage, power: Power) -> &'static str {
+    match (stage, power) {
+        (Stage::Tombstone, _) => "deleted",
+        (Stage::Error, _) => "error",
+        (Stage::Unplaced | Stage::Building | Stage::Leaving, _) => "building",
+        (Stage::Settled, Power::Paused) => "paused",
+        (Stage::Settled, Power::Running) => "active",
+        (Stage::Settled, Power::Stopped | Power::None) => "stopped",
     }
 }
 
@@ -291,14 +296,7 @@ impl Action {
 
     /// Refuses what Nova refuses with 409 (`nova/compute/api.py`, `check_instance_state`).
     pub fn check(self, id: InstanceId, stage: Stage, power: Power, task: Option<Task>) -> Result<(), Fault> {
-        let vm_state = match (stage, power) {
-            (Stage::Tombstone, _) => "deleted",
-            (Stage::Error, _) => "error",
-            (Stage::Unplaced | Stage::Building | Stage::Leaving, _) => "building",
-            (Stage::Settled, Power::Running) => "active",
-            (Stage::Settled, Power::Paused) => "paused",
-            (Stage::Settled, _) => "stopped",
-        };
+        let vm_state = vm_state(stage, power);
         let legal = match self {
             Self::Start => vm_state == "stopped",
             Self::Stop => matches!(vm_state, "active" | "error"),

@@ -13,7 +13,6 @@ mod delete;
 mod groups;
 mod keypairs;
 mod list;
-mod observed;
 mod once;
 mod quotas;
 mod show;
@@ -38,9 +37,10 @@ pub use api_db::keypairs::KeyPair;
 pub use api_db::limits::{CLASS, Effective, RESOURCES};
 pub use api_db::usage::Used;
 pub use boot::{Accepted, Prepared};
+pub use list::Field;
 pub use once::{Hold, Key};
 pub use quotas::Quota;
-pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Seen};
+pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Read, Seen};
 
 /// How the verbs behave.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Settings {
     pub images: Vec<ImageRef>,
     /// How long the answer to a request with an idempotency key is kept.
     pub keep_answers: Duration,
+    /// Most instances on one page of a list (Nova's `max_limit`).
+    pub max_limit: usize,
 }
 
 impl Default for Settings {
@@ -62,6 +64,7 @@ impl Default for Settings {
             quota: api_db::quotas::UNLIMITED,
             images: Vec::new(),
             keep_answers: Duration::from_secs(24 * 3600),
+            max_limit: 1_000,
         }
     }
 }

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::image::ImageRef;
+use model::listing::{Deleted, Order};
 use model::{
     CellId, CellState, ContainerSpec, Extra, HostId, Instance, InstanceId, RequestSpec, Resources, Timestamp,
 };
+use uuid::Uuid;
+
+use crate::list::Field;
 
 /// What a caller asks for when booting.
 #[derive(Clone, Debug)]
@@ -75,30 +79,78 @@ pub struct Dark {
     pub last_status: Option<(String, Duration)>,
 }
 
-/// Which instances to list.
+/// Which instances to list. What is empty or absent means any.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// Instances of every project; for administrators.
     pub all_projects: bool,
     /// Of this project instead of the caller's; only with `all_projects`.
     pub project: Option<String>,
-    /// Lying in this region; empty means any.
+    /// Of this region.
     pub region: String,
+    /// One of these.
+    pub ids: Vec<InstanceId>,
+    /// Asked for by this user.
+    pub user: Option<String>,
     /// Whose name matches this regular expression as Nova's `name` filter does (a substring if it has
     /// no special characters).
     pub name: Option<String>,
-    /// Whose status is one of these (upper case); empty means any.
+    /// Whose texts match these regular expressions.
+    pub patterns: Vec<(Field, String)>,
+    /// Of the image with this id.
+    pub image: Option<Uuid>,
+    /// Of the flavor with this id.
+    pub flavor: Option<String>,
+    /// Locked, or not.
+    pub locked: Option<bool>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// With at least one of these tags.
+    pub tags_any: Vec<String>,
+    /// Without at least one of these tags.
+    pub not_tags: Vec<String>,
+    /// Without all of these tags.
+    pub not_tags_any: Vec<String>,
+    /// Whose status is one of these (upper case).
     pub status: Vec<String>,
-    /// After this instance in the list's order (newest first).
+    /// In this `vm_state` of Nova's.
+    pub vm_state: Option<String>,
+    /// In this `task_state` of Nova's.
+    pub task_state: Option<String>,
+    /// On the host of this name.
+    pub host: Option<String>,
+    /// Changed then or later.
+    pub since: Option<Timestamp>,
+    /// Changed then or earlier.
+    pub before: Option<Timestamp>,
+    /// Deleted, or not. What was deleted is known until it is archived.
+    pub deleted: Deleted,
+    /// In which order; newest first if nothing is said.
+    pub order: Order,
+    /// What decides which instances are on a page.
+    pub read: Read,
+    /// After this instance in the list's order.
     pub marker: Option<InstanceId>,
-    /// At most this many; the verb caps it at 1000.
+    /// At most this many; the verb caps it at [`crate::Settings::max_limit`].
     pub limit: Option<usize>,
+}
+
+/// What decides which instances are on a page of a list. Their facts are fresh either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Read {
+    /// The index, except where filters or order are about what only cells know for certain.
+    #[default]
+    Auto,
+    /// The index alone, which costs the same however many cells there are, and may lag behind the cells.
+    Index,
+    /// The cells.
+    Cells,
 }
 
 /// One page of a list.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The instances, newest first.
+    /// The instances, in the order asked for.
     pub items: Vec<Seen>,
     /// Where the next page begins, if there may be one.
     pub next: Option<InstanceId>,
@@ -120,7 +172,7 @@ pub struct Named {
 /// One page of ids and names.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// Ids and names, newest first.
+    /// Ids and names, in the order asked for.
     pub items: Vec<Named>,
     /// Where the next page begins, if there may be one.
     pub next: Option<InstanceId>,
@@ -132,7 +184,7 @@ pub struct Names {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// A UUID made of the reference.
-    pub id: uuid::Uuid,
+    pub id: Uuid,
     /// The reference; also its name.
     pub reference: ImageRef,
 }

@@ -1,12 +1,16 @@
-//! Reading the query of a server list.
+//! Reading the query of a server list, as Nova reads it (`nova/api/openstack/compute/servers.py`,
+//! `_get_servers`, and `schemas/servers.py`).
 
 use std::str::FromStr;
 
-use model::InstanceId;
-use verbs::Query;
+use model::listing::Deleted;
+use model::{InstanceId, Timestamp};
+use uuid::Uuid;
+use verbs::{Field, Query, Read};
 
+use crate::compute::order;
 use crate::edge::call::Call;
-use crate::edge::query::Params;
+use crate::edge::query::{Params, truth};
 use crate::edge::refused::Refused;
 use crate::edge::version::Version;
 
@@ -34,156 +38,269 @@ const STATUSES: &[&str] = &[
     "VERIFY_RESIZE",
 ];
 
-/// Filters that Nova honours and skep does not. Ignoring one would answer with servers that were not
-/// asked for, and a script might delete them.
-const NOT_YET: &[&str] = &[
-    "access_ip_v4",
-    "access_ip_v6",
-    "availability_zone",
-    "changes-before",
-    "changes-since",
-    "config_drive",
-    "created_at",
-    "description",
-    "flavor",
-    "host",
-    "hostname",
-    "image",
-    "ip",
-    "ip6",
-    "kernel_id",
-    "key_name",
-    "launch_index",
-    "launched_at",
-    "locked",
-    "locked_by",
-    "node",
-    "not-tags",
-    "not-tags-any",
-    "power_state",
-    "progress",
-    "ramdisk_id",
-    "reservation_id",
-    "root_device_name",
-    "soft_deleted",
-    "tags",
-    "tags-any",
-    "task_state",
-    "terminated_at",
-    "user_id",
-    "uuid",
-    "vm_state",
+/// Microversions after the last one: what nobody but an administrator may filter by.
+const NEVER: u16 = u16::MAX;
+
+/// Filters: since which microversion there are, and since which one everybody may use them. What somebody may
+/// not use is ignored.
+const FILTERS: &[(&str, u16, u16)] = &[
+    ("access_ip_v4", 1, NEVER),
+    ("access_ip_v6", 1, NEVER),
+    ("all_tenants", 1, 1),
+    ("auto_disk_config", 1, NEVER),
+    ("availability_zone", 1, 83),
+    ("changes-before", 66, 66),
+    ("changes-since", 1, 1),
+    ("config_drive", 1, 83),
+    ("created_at", 1, 83),
+    ("deleted", 1, NEVER),
+    ("description", 1, NEVER),
+    ("display_description", 1, NEVER),
+    ("display_name", 1, NEVER),
+    ("flavor", 1, 1),
+    ("host", 1, NEVER),
+    ("hostname", 1, 90),
+    ("image", 1, 1),
+    ("image_ref", 1, NEVER),
+    ("ip", 1, 1),
+    ("ip6", 1, 5),
+    ("kernel_id", 1, NEVER),
+    ("key_name", 1, 83),
+    ("launch_index", 1, NEVER),
+    ("launched_at", 1, 83),
+    ("locked", 73, 73),
+    ("locked_by", 1, NEVER),
+    ("name", 1, 1),
+    ("node", 1, NEVER),
+    ("not-tags", 26, 26),
+    ("not-tags-any", 26, 26),
+    ("power_state", 1, 83),
+    ("progress", 1, 83),
+    ("project_id", 1, NEVER),
+    ("ramdisk_id", 1, NEVER),
+    ("reservation_id", 1, 1),
+    ("root_device_name", 1, NEVER),
+    ("soft_deleted", 1, NEVER),
+    ("status", 1, 1),
+    ("tags", 26, 26),
+    ("tags-any", 26, 26),
+    ("task_state", 1, 83),
+    ("tenant_id", 1, NEVER),
+    ("terminated_at", 1, 83),
+    ("user_id", 1, 83),
+    ("uuid", 1, NEVER),
+    ("vm_state", 1, 83),
 ];
 
-/// What a list asks for; nothing if no server can match.
-pub async fn query(call: &Call) -> Result<Option<Query>, Refused> {
-    let params = &call.params;
-    let all_projects = params.truth("all_tenants")?;
-    if all_projects {
-        call.allow("os_compute_api:servers:index:get_all_tenants").await?;
-    }
-    parse(params, call.version, all_projects, &call.shared.settings.region)
+/// Parameters that are no filters; the last two are ours.
+const OTHERS: &[&str] = &["limit", "marker", "sort_dir", "sort_key", "skep", "skep_read"];
+
+/// Names of what Nova joins to a server: known to it, and refused to those who may use every filter.
+const JOINED: &[&str] = &[
+    "block_device_mapping",
+    "info_cache",
+    "metadata",
+    "pci_devices",
+    "security_groups",
+    "services",
+    "system_metadata",
+];
+
+/// Filters that Nova honours and skep does not. Ignoring one would answer with servers that were not
+/// asked for, and a script might delete them.
+const NOT_YET: &[&str] = &["access_ip_v4", "access_ip_v6", "locked_by"];
+
+/// Filters by regular expression.
+const PATTERNS: &[(&str, Field)] = &[
+    ("availability_zone", Field::Zone),
+    ("created_at", Field::Created),
+    ("description", Field::Description),
+    ("display_description", Field::Description),
+    ("display_name", Field::Name),
+    ("hostname", Field::Hostname),
+    ("ip", Field::Ipv4),
+    ("ip6", Field::Ipv6),
+    ("key_name", Field::KeyName),
+    ("launched_at", Field::Launched),
+    ("name", Field::Name),
+    ("node", Field::Host),
+    ("power_state", Field::Power),
+    ("reservation_id", Field::Reservation),
+    ("terminated_at", Field::Terminated),
+];
+
+/// What every server of ours has for a filter of Nova's; nothing where Nova would have no value.
+const CONSTANT: &[(&str, Option<&str>)] = &[
+    ("auto_disk_config", Some("0")),
+    ("config_drive", Some("")),
+    ("kernel_id", Some("")),
+    ("launch_index", Some("0")),
+    ("progress", Some("0")),
+    ("ramdisk_id", Some("")),
+    ("root_device_name", None),
+];
+
+/// Who asks, where, and at which microversion.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    version: Version,
+    /// Whether every filter may be used.
+    every: bool,
+    all_projects: bool,
+    region: &'a str,
 }
 
-fn parse(
-    params: &Params,
-    version: Version,
-    all_projects: bool,
-    region: &str,
-) -> Result<Option<Query>, Refused> {
-    if let Some(filter) = NOT_YET.iter().find(|name| params.last(name).is_some()) {
-        return Err(Refused::bad(format!(
-            "The filter '{filter}' is not supported; use name, status, project_id (with all_tenants), limit and marker."
-        )));
+/// What a list asks for; nothing if no server can match. `all_tenants` is the rule that lets a caller see
+/// every project's.
+pub async fn query(call: &Call, all_tenants: &str) -> Result<Option<Query>, Refused> {
+    let all_projects = call.params.truth("all_tenants")?;
+    let every = call.may("os_compute_api:servers:allow_all_filters");
+    let asked = Asked { version: call.version, every, all_projects, region: &call.shared.settings.region };
+    check_names(&call.params, asked)?;
+    if all_projects {
+        call.allow(all_tenants).await?;
     }
-    check_sort(params)?;
-    let limit = params.number("limit")?;
+    parse(&call.params, asked)
+}
+
+/// From 2.75 on a parameter that does not exist is refused; before it is ignored.
+fn check_names(params: &Params, asked: Asked<'_>) -> Result<(), Refused> {
+    for (name, _) in &params.0 {
+        let name = name.as_str();
+        if JOINED.contains(&name) && asked.every {
+            return Err(Refused::bad(format!("Servers cannot be filtered by '{name}'.")));
+        }
+        let known = OTHERS.contains(&name)
+            || JOINED.contains(&name)
+            || FILTERS.iter().any(|(filter, since, _)| *filter == name && asked.version >= Version(*since));
+        if !known && asked.version >= Version(75) {
+            return Err(Refused::bad(format!(
+                "Invalid input for query parameters {name}. Additional properties are not allowed \
+                 ('{name}' was unexpected)"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn parse(params: &Params, asked: Asked<'_>) -> Result<Option<Query>, Refused> {
+    // The last value of a filter that the caller may use.
+    let value = |name: &str| {
+        let (_, since, members) = FILTERS.iter().find(|(filter, ..)| *filter == name)?;
+        let least = if asked.every { since } else { members };
+        params.last(name).filter(|text| asked.version >= Version(*least) && !text.is_empty())
+    };
+    if let Some(filter) = NOT_YET.iter().find(|name| value(name).is_some()) {
+        return Err(Refused::bad(format!("Servers cannot be filtered by '{filter}' yet.")));
+    }
+    let (limit, order) = (params.number("limit")?, order::of(params, asked.version, asked.every)?);
+    let time = |name| match value(name).map(Timestamp::from_str) {
+        None => Ok(None),
+        Some(Ok(time)) => Ok(Some(time)),
+        Some(Err(fault)) => {
+            Err(Refused::bad(format!("Invalid input for query parameters {name}. {}", fault.message)))
+        }
+    };
+    let (since, before) = (time("changes-since")?, time("changes-before")?);
+    if since.zip(before).is_some_and(|(since, before)| since > before) {
+        let why = "The value of changes-since must be less than or equal to changes-before.";
+        return Err(Refused::bad(why));
+    }
     let marker = match params.last("marker") {
         None | Some("") => None,
         Some(text) => {
             Some(InstanceId::from_str(text).map_err(|_| Refused::bad(format!("marker [{text}] not found")))?)
         }
     };
-    let statuses: Vec<String> =
-        params.all("status").filter(|status| !status.is_empty()).map(str::to_ascii_uppercase).collect();
-    let (known, unknown): (Vec<String>, Vec<String>) =
-        statuses.into_iter().partition(|status| STATUSES.contains(&status.as_str()));
-    if known.is_empty() && !unknown.is_empty() {
-        if version >= Version(38) {
-            return Err(Refused::bad("Invalid status value"));
+    let read = match params.last("skep_read") {
+        None | Some("" | "auto") => Read::Auto,
+        Some("index") => Read::Index,
+        Some("cells") => Read::Cells,
+        Some(other) => return Err(Refused::bad(format!("skep_read={other} is none of auto, index, cells"))),
+    };
+    let locked = value("locked").map(|text| {
+        truth(text).ok_or_else(|| Refused::bad(format!("Invalid value '{text}' for query parameter locked")))
+    });
+    let locked = locked.transpose()?;
+    let Some(status) = statuses(params, asked.version)? else { return Ok(None) };
+    // What is said of deleted ones counts less than which are asked for (Nova's order).
+    let mut deleted = match value("deleted").map(|text| truth(text).unwrap_or(false)) {
+        Some(true) => Deleted::Only,
+        Some(false) => Deleted::No,
+        None if since.is_some() => Deleted::Both,
+        None => Deleted::No,
+    };
+    if status == ["DELETED"] {
+        if !asked.every {
+            return Err(Refused::new(
+                axum::http::StatusCode::FORBIDDEN,
+                "Only administrators may list deleted instances",
+            ));
         }
+        deleted = Deleted::Only;
+    }
+    let texts = |name| -> Vec<String> {
+        let text = value(name).unwrap_or_default();
+        text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+    };
+    let owned = |name| value(name).map(str::to_owned);
+    // An image or a server that has no id which could be one of ours does not exist.
+    let image = value("image").or_else(|| value("image_ref")).map(Uuid::parse_str).transpose();
+    let ids: Result<Vec<InstanceId>, _> = value("uuid").map(InstanceId::from_str).into_iter().collect();
+    let (Ok(image), Ok(ids)) = (image, ids) else { return Ok(None) };
+    for (name, constant) in CONSTANT {
+        if let Some(pattern) = value(name)
+            && !constant.is_some_and(|constant| constant.contains(pattern))
+        {
+            return Ok(None);
+        }
+    }
+    if limit == Some(0) {
         return Ok(None);
     }
-    // Rows of deleted servers are not kept, so a list of them is empty. (Nova ignores it from members.)
-    if limit == Some(0) || params.truth("deleted")? {
-        return Ok(None);
-    }
-    let project = params.last("project_id").or_else(|| params.last("tenant_id"));
+    let patterns = PATTERNS.iter().filter_map(|(name, field)| Some((*field, owned(name)?)));
     Ok(Some(Query {
-        all_projects,
-        project: project.filter(|_| all_projects).map(str::to_owned),
-        region: region.to_owned(),
-        name: params.last("name").filter(|name| !name.is_empty()).map(str::to_owned),
-        status: known,
+        all_projects: asked.all_projects,
+        project: owned("project_id").or_else(|| owned("tenant_id")).filter(|_| asked.all_projects),
+        region: asked.region.to_owned(),
+        ids,
+        user: owned("user_id"),
+        name: None,
+        patterns: patterns.collect(),
+        image,
+        flavor: owned("flavor"),
+        locked,
+        tags: texts("tags"),
+        tags_any: texts("tags-any"),
+        not_tags: texts("not-tags"),
+        not_tags_any: texts("not-tags-any"),
+        status,
+        vm_state: owned("vm_state"),
+        task_state: owned("task_state"),
+        host: owned("host"),
+        since,
+        before,
+        deleted,
+        order,
+        read,
         marker,
         limit,
     }))
 }
 
-/// The only order is newest first; any other that is asked for is refused and not ignored.
-fn check_sort(params: &Params) -> Result<(), Refused> {
-    let keys = params.all("sort_key").all(|key| key.is_empty() || key == "created_at");
-    let dirs = params.all("sort_dir").all(|dir| dir.is_empty() || dir == "desc");
-    if keys && dirs {
-        return Ok(());
+/// The statuses asked for; nothing if there is none that a server can have.
+fn statuses(params: &Params, version: Version) -> Result<Option<Vec<String>>, Refused> {
+    let asked: Vec<String> =
+        params.all("status").filter(|status| !status.is_empty()).map(str::to_ascii_uppercase).collect();
+    let some = !asked.is_empty();
+    let known: Vec<String> = asked.into_iter().filter(|status| STATUSES.contains(&status.as_str())).collect();
+    match known.is_empty() && some {
+        true if version >= Version(38) => Err(Refused::bad("Invalid status value")),
+        true => Ok(None),
+        false => Ok(Some(known)),
     }
-    Err(Refused::bad(
-        "Servers are listed by created_at, newest first; no other sort_key or sort_dir is supported.",
-    ))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(query: &str, version: u16, all_projects: bool) -> Result<Option<Query>, String> {
-        let params = Params::of(&format!("/servers?{query}").parse().expect("URI")).expect("query");
-        parse(&params, Version(version), all_projects, "r1").map_err(|refused| refused.message)
-    }
-
-    #[test]
-    fn what_clients_send() {
-        let query = ask("status=ACTIVE&name=bench-1&limit=1000", 79, false).expect("legal").expect("some");
-        assert_eq!(query.status, ["ACTIVE"]);
-        assert_eq!((query.name.as_deref(), query.limit), (Some("bench-1"), Some(1000)));
-        assert_eq!(query.region, "r1");
-        let query =
-            ask("deleted=False&status=active&status=error&foo=bar", 96, false).expect("legal").expect("some");
-        assert_eq!(query.status, ["ACTIVE", "ERROR"]);
-        let id = "3f1c5b62-8f2e-8f2e-8f2e-3f1c5b628f2e";
-        let query = ask(&format!("marker={id}&limit=2"), 96, false).expect("legal").expect("some");
-        assert_eq!(query.marker.map(|marker| marker.to_string()).as_deref(), Some(id));
-    }
-
-    #[test]
-    fn projects_only_with_all_tenants() {
-        let project = |all| ask("project_id=p2", 96, all).expect("legal").expect("some").project;
-        assert_eq!(project(false), None);
-        assert_eq!(project(true).as_deref(), Some("p2"));
-        let alias = ask("tenant_id=p3", 96, true).expect("legal").expect("some");
-        assert_eq!(alias.project.as_deref(), Some("p3"));
-    }
-
-    #[test]
-    fn refuses_and_finds_nothing() {
-        assert_eq!(ask("marker=x", 96, false).expect_err("marker"), "marker [x] not found");
-        assert_eq!(ask("status=sleepy", 38, false).expect_err("status"), "Invalid status value");
-        assert!(ask("status=sleepy", 37, false).expect("legal").is_none());
-        assert!(ask("limit=0", 96, false).expect("legal").is_none());
-        assert!(ask("deleted=True", 96, false).expect("legal").is_none());
-        assert!(ask("limit=-1", 96, false).is_err());
-        assert!(ask("flavor=1", 96, false).expect_err("filter").contains("'flavor'"));
-        assert!(ask("sort_key=name", 96, false).is_err());
-        assert!(ask("sort_key=created_at&sort_dir=desc", 96, false).is_ok());
-    }
-}
+#[path = "listing_tests.rs"]
+mod tests;

@@ -13,6 +13,7 @@ pub mod groups;
 pub mod keypairs;
 pub mod listing;
 pub mod moment;
+pub mod order;
 pub mod quotas;
 pub mod read;
 pub mod servers;

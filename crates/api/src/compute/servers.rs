@@ -94,7 +94,7 @@ fn password(env: &Env) -> String {
 
 /// `GET /servers`.
 pub async fn index(call: Call) -> Answered {
-    let names = match listing::query(&call).await? {
+    let names = match listing::query(&call, "os_compute_api:servers:index:get_all_tenants").await? {
         Some(query) if query.all_projects => call.verbs()?.list_names(&call.elevated(), &query).await?,
         Some(query) => call.verbs()?.list_names(&call.caller, &query).await?,
         None => Names { items: Vec::new(), next: None, dark_cells: Vec::new() },
@@ -118,7 +118,7 @@ fn indexed(call: &Call, names: &Names) -> Response {
 
 /// `GET /servers/detail`.
 pub async fn detail(call: Call) -> Answered {
-    let page = match listing::query(&call).await? {
+    let page = match listing::query(&call, "os_compute_api:servers:detail:get_all_tenants").await? {
         Some(query) if query.all_projects => call.verbs()?.list(&call.elevated(), &query).await?,
         Some(query) => call.verbs()?.list(&call.caller, &query).await?,
         None => Page { items: Vec::new(), next: None, dark_cells: Vec::new() },

@@ -69,6 +69,8 @@ pub const RULES: &[(&str, Need)] = &[
     ("image:show", Need::Reader),
     ("os_compute_api:servers:index", Need::Reader),
     ("os_compute_api:servers:index:get_all_tenants", Need::Admin),
+    ("os_compute_api:servers:detail:get_all_tenants", Need::Admin),
+    ("os_compute_api:servers:allow_all_filters", Need::Admin),
     ("os_compute_api:servers:detail", Need::Reader),
     ("os_compute_api:servers:show", Need::Reader),
     ("os_compute_api:servers:create", Need::Member),
