@@ -36,6 +36,9 @@ pub struct Settings {
     pub body_memory: usize,
     /// Largest request body in bytes; beyond it, 413.
     pub body_limit: usize,
+    /// Whether lists below microversion 2.69 leave out what is in cells that do not answer; otherwise they are
+    /// refused with 503.
+    pub skip_dark_cells: bool,
     /// Most connections at a time; beyond it, 503.
     pub max_connections: usize,
     /// How long a request's head may take, and how long a connection may idle.
@@ -62,6 +65,7 @@ impl Default for Settings {
             body_memory: 64 * 1024 * 1024,
             body_limit: 1024 * 1024,
             max_connections: 12_288,
+            skip_dark_cells: true,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(15),
             request_deadline: Duration::from_secs(60),

@@ -99,6 +99,7 @@ pub async fn index(call: Call) -> Answered {
         Some(query) => call.verbs()?.list_names(&call.caller, &query).await?,
         None => Names { items: Vec::new(), next: None, dark_cells: Vec::new() },
     };
+    complete(&call, &names.dark_cells)?;
     Ok(indexed(&call, &names))
 }
 
@@ -123,6 +124,7 @@ pub async fn detail(call: Call) -> Answered {
         Some(query) => call.verbs()?.list(&call.caller, &query).await?,
         None => Page { items: Vec::new(), next: None, dark_cells: Vec::new() },
     };
+    complete(&call, &page.dark_cells)?;
     Ok(listed(&call, &page))
 }
 
@@ -138,6 +140,16 @@ fn listed(call: &Call, page: &Page) -> Response {
     });
     count_dark(&mut response, page.dark_cells.len());
     response
+}
+
+/// Refuses to leave servers out where the operator wants that (Nova's
+/// `[api]list_records_by_skipping_down_cells`, which makes it 500).
+fn complete(call: &Call, dark: &[String]) -> Result<(), Refused> {
+    if dark.is_empty() || call.version >= view::PARTIAL_SINCE || call.shared.settings.skip_dark_cells {
+        return Ok(());
+    }
+    let why = "Some cells do not answer. Try again, or use microversion 2.69 or later for what is known.";
+    Err(Fault::unavailable(why).into())
 }
 
 fn next_link(call: &Call, body: &mut Object<'_>, path: &str, next: InstanceId) {

@@ -52,6 +52,12 @@ pub struct Api {
     /// How long a request may wait for its turn, in milliseconds; beyond it, 503.
     #[serde(deserialize_with = "whole")]
     pub queue_ms: u64,
+    /// Most servers on one page of a list.
+    #[serde(deserialize_with = "whole")]
+    pub max_limit: usize,
+    /// Whether lists below microversion 2.69, which cannot show servers in cells that do not answer, leave
+    /// them out; otherwise such a list is 503.
+    pub list_records_by_skipping_down_cells: bool,
     /// Most connections at a time; beyond it, 503.
     #[serde(deserialize_with = "whole")]
     pub max_connections: usize,
@@ -81,6 +87,8 @@ impl Default for Api {
             max_in_flight: 256,
             queue_ms: 50,
             max_connections: 12_288,
+            max_limit: 1_000,
+            list_records_by_skipping_down_cells: true,
             request_deadline_ms: 60_000,
         }
     }

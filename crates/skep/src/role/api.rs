@@ -75,6 +75,7 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
             max_in_flight: section.max_in_flight.max(1),
             queue_wait: Duration::from_millis(section.queue_ms),
             max_connections: connections,
+            skip_dark_cells: section.list_records_by_skipping_down_cells,
             request_deadline: Duration::from_millis(section.request_deadline_ms.max(1)),
             ..api::Settings::default()
         };
@@ -169,5 +170,6 @@ fn verbs_settings(section: &Section) -> Result<verbs::Settings, Failure> {
         },
         keep_answers: Duration::from_secs(section.keep_answers_s.max(60)),
         images: section.images.iter().map(image).collect::<Result<_, _>>()?,
+        max_limit: section.max_limit.max(1),
     })
 }

@@ -28,8 +28,8 @@ impl Verbs {
                 None => unbound.push(entry.id),
             }
         }
-        let gone: BTreeSet<InstanceId> =
-            entries.iter().filter(|entry| entry.deleted).map(|entry| entry.id).collect();
+        let gone: HashMap<InstanceId, &Entry> =
+            entries.iter().filter(|entry| entry.deleted).map(|entry| (entry.id, entry)).collect();
         let mut seen: HashMap<InstanceId, Seen> = HashMap::new();
         let mut silent: Vec<InstanceId> = Vec::new();
         let cells = self.inner.router.cells();
@@ -53,10 +53,17 @@ impl Verbs {
             match answer.result {
                 Ok(rows) => {
                     answered.insert(cell);
-                    let rows = rows
-                        .into_iter()
-                        .filter(|row| gone.contains(&row.id) == (row.stage == Stage::Tombstone));
-                    seen.extend(rows.map(|row| (row.id, Seen::Fresh(Box::new(row)))));
+                    for mut row in rows {
+                        let (entry, tombstone) = (gone.get(&row.id), row.stage == Stage::Tombstone);
+                        if entry.is_some() != tombstone {
+                            continue;
+                        }
+                        // It was gone from its cell a little before it was known to be gone.
+                        if let Some(entry) = entry {
+                            (row.updated, row.terminated) = (entry.last.updated, entry.last.terminated);
+                        }
+                        seen.insert(row.id, Seen::Fresh(Box::new(row)));
+                    }
                 }
                 Err(error) if error.is_passing() => drop(dark.insert(answer.cell.cell.name.clone())),
                 Err(error) => return Err(error.into()),

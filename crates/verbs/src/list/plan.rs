@@ -52,7 +52,7 @@ impl Plan {
             status: query.status.clone(),
             vm_state: query.vm_state.clone(),
             task_state: query.task_state.clone(),
-            host: query.host.clone(),
+            host: query.host.clone().filter(|host| !host.is_empty()),
             since: query.since,
             before: query.before,
         };

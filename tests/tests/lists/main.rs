@@ -1,0 +1,4 @@
+//! Lists over several cells: against an oracle, and case by case.
+
+mod house;
+mod oracle;
