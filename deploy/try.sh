@@ -84,7 +84,7 @@ TOML
 "$skep" db sync --config "$dir/api.toml" >&2
 for cell in cell1 cell2; do
   "$skep" db sync --config "$dir/$cell.toml" >&2
-  "$skep" cell create --config "$dir/api.toml" --name $cell --region here \
+  "$skep" cell create --config "$dir/api.toml" --name $cell --region here --state active \
     --database-url "$SKEP_TEST_PG/$cell" --transport-url "$SKEP_TEST_AMQP/$cell" >&2
 done
 start api api

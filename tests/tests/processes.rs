@@ -5,6 +5,8 @@
 
 #[path = "processes/deaths.rs"]
 mod deaths;
+#[path = "processes/grows.rs"]
+mod grows;
 #[path = "processes/life.rs"]
 mod life;
 #[path = "processes/outages.rs"]

@@ -83,15 +83,17 @@ pub struct Change {
     pub state: Option<CellState>,
 }
 
-/// Changes a mapping. False if there is none, or if another cell has the new name.
-pub async fn change(tx: &mut Tx, cell: CellId, change: &Change) -> Result<bool, Error> {
+/// Changes a mapping that is at `version`. False if it is not, if there is none, or if another cell has the
+/// new name.
+pub async fn change(tx: &mut Tx, cell: CellId, version: i64, change: &Change) -> Result<bool, Error> {
     const SQL: &str = "UPDATE cell_mapping SET name = COALESCE($2, name),
             database_url = COALESCE($3, database_url), transport_url = COALESCE($4, transport_url),
             state = COALESCE($5, state), version = version + 1
-        WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM cell_mapping o WHERE o.name = $2 AND o.id <> $1)";
+        WHERE id = $1 AND version = $6
+            AND NOT EXISTS (SELECT 1 FROM cell_mapping o WHERE o.name = $2 AND o.id <> $1)";
     let Change { name, database_url, transport_url, state } = change;
     let state = state.map(CellState::as_str);
-    let args = args![cell, name.clone(), database_url.clone(), transport_url.clone(), state];
+    let args = args![cell, name.clone(), database_url.clone(), transport_url.clone(), state, version];
     Ok(tx.exec(SQL, args).await? == 1)
 }
 
@@ -101,8 +103,27 @@ pub async fn shut(tx: &mut Tx, cell: CellId) -> Result<(), Error> {
     tx.exec("DELETE FROM cell_load WHERE cell = $1", args![cell]).await.map(drop)
 }
 
+/// The projects whose instances cells take while they are under test.
+pub async fn projects(tx: &mut Tx) -> Result<Vec<(CellId, String)>, Error> {
+    const SQL: &str = "SELECT cell, project FROM cell_project ORDER BY cell, project";
+    let rows: Vec<(Uuid, String)> = tx.all(SQL, vec![]).await?;
+    Ok(rows.into_iter().map(|(cell, project)| (CellId(cell), project)).collect())
+}
+
+/// Sets the projects whose instances a cell takes while it is under test, in place of those before.
+pub async fn set_projects(tx: &mut Tx, cell: CellId, projects: &[String]) -> Result<(), Error> {
+    tx.exec("DELETE FROM cell_project WHERE cell = $1", args![cell]).await?;
+    for project in projects {
+        const SQL: &str =
+            "INSERT INTO cell_project (cell, project) VALUES ($1, $2) ON CONFLICT (cell, project) DO NOTHING";
+        tx.exec(SQL, args![cell, project.as_str()]).await?;
+    }
+    Ok(())
+}
+
 /// Removes a mapping. False if there is none.
 pub async fn delete(tx: &mut Tx, cell: CellId) -> Result<bool, Error> {
+    tx.exec("DELETE FROM cell_project WHERE cell = $1", args![cell]).await?;
     Ok(tx.exec("DELETE FROM cell_mapping WHERE id = $1", args![cell]).await? == 1)
 }
 

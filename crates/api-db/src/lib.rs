@@ -6,6 +6,7 @@
 pub mod aggregates;
 pub mod audit;
 pub mod cells;
+pub mod closed;
 pub mod flavors;
 pub mod groups;
 pub mod hosts;
@@ -40,6 +41,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0002_index.sql"),
         include_str!("../migrations/0003_idempotency_key.sql"),
         include_str!("../migrations/0004_compute.sql"),
+        include_str!("../migrations/0005_cell_project.sql"),
     ],
-    oldest: 5,
+    oldest: 6,
 };

@@ -74,22 +74,23 @@ async fn what_is_not_named_stays() {
                     assert!(cells::create(tx, &cell(id, name), Timestamp(1)).await?);
                 }
                 let cordon = Change { state: Some(CellState::Cordoned), ..Change::default() };
-                assert!(cells::change(tx, one, &cordon).await?);
+                assert!(cells::change(tx, one, 1, &cordon).await?);
                 let wanted = Cell { state: CellState::Cordoned, version: 2, ..cell(one, "one") };
                 assert_eq!(find(tx, one).await?, wanted);
                 let taken = Change { name: Some("two".into()), ..Change::default() };
-                assert!(!cells::change(tx, one, &taken).await?, "the name is another's");
-                assert!(cells::change(tx, two, &taken).await?, "its own name is free");
+                assert!(!cells::change(tx, one, 2, &taken).await?, "the name is another's");
+                assert!(cells::change(tx, two, 1, &taken).await?, "its own name is free");
                 let urls = Change {
                     database_url: Some("sqlite:x".into()),
                     transport_url: Some("local:x".into()),
                     ..Change::default()
                 };
-                assert!(cells::change(tx, two, &urls).await?);
+                assert!(!cells::change(tx, two, 1, &urls).await?, "somebody was faster");
+                assert!(cells::change(tx, two, 2, &urls).await?);
                 let (database_url, transport_url) = ("sqlite:x".into(), "local:x".into());
                 let wanted = Cell { database_url, transport_url, version: 3, ..cell(two, "two") };
                 assert_eq!(find(tx, two).await?, wanted);
-                assert!(!cells::change(tx, CellId::ZERO, &cordon).await?, "there is none");
+                assert!(!cells::change(tx, CellId::ZERO, 1, &cordon).await?, "there is none");
                 Ok(())
             })
         });

@@ -5,6 +5,7 @@
 //! claims are written by conductors alone, so a distant API level holds nobody up.
 
 pub mod actions;
+pub mod archive;
 pub mod claims;
 pub mod dirty;
 pub mod hosts;
@@ -35,6 +36,7 @@ pub static SCHEMA: Schema = Schema {
         tasks::TABLES,
         include_str!("../migrations/0002_host_disabled.sql"),
         include_str!("../migrations/0003_host_sessions.sql"),
+        include_str!("../migrations/0004_archived_instance.sql"),
     ],
-    oldest: 3,
+    oldest: 5,
 };

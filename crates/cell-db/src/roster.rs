@@ -129,6 +129,14 @@ pub async fn instances(
         .collect()
 }
 
+/// The instances of a project that were asked for before `before`, tombstones left out.
+pub async fn of_project(tx: &mut Tx, project: &str, before: Timestamp) -> Result<Vec<InstanceId>, Error> {
+    const SQL: &str = "SELECT id FROM instance
+        WHERE project = $1 AND stage <> 'tombstone' AND created_at < $2 ORDER BY id";
+    let rows: Vec<(Uuid,)> = tx.all(SQL, args![project, before]).await?;
+    Ok(rows.into_iter().map(|(id,)| InstanceId(id)).collect())
+}
+
 /// Whether the cell holds an instance: none if it never did, otherwise whether it is more than a tombstone.
 pub async fn holds(tx: &mut Tx, id: InstanceId) -> Result<Option<bool>, Error> {
     let row: Option<(String,)> = tx.opt("SELECT stage FROM instance WHERE id = $1", args![id]).await?;

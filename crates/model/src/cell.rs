@@ -48,6 +48,28 @@ impl CellState {
             .into_iter()
             .find(|state| state.as_str() == word)
     }
+
+    /// Whether a cell may go from this state to `next` in one move; it may always stay.
+    ///
+    /// new → testing → active → cordoned → draining → drained → retired; testing may be left out, a cell that
+    /// takes nothing new may take some again, and what was retired stays so.
+    pub fn may_become(self, next: Self) -> bool {
+        let moves: &[Self] = match self {
+            Self::New => &[Self::Testing, Self::Active, Self::Cordoned, Self::Retired],
+            Self::Testing => &[Self::Active, Self::Cordoned, Self::Draining],
+            Self::Active => &[Self::Cordoned, Self::Draining],
+            Self::Cordoned => &[Self::Testing, Self::Active, Self::Draining],
+            Self::Draining => &[Self::Cordoned, Self::Drained],
+            Self::Drained => &[Self::Cordoned, Self::Retired],
+            Self::Retired => &[],
+        };
+        self == next || moves.contains(&next)
+    }
+
+    /// Whether it takes new instances, be it of some projects only.
+    pub fn takes_new(self) -> bool {
+        matches!(self, Self::Testing | Self::Active)
+    }
 }
 
 /// A cell mapping: how the API level reaches a cell.
@@ -106,4 +128,25 @@ pub struct Summary {
     pub frontier: Vec<Resources>,
     /// Instances that wait for a host.
     pub waiting: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CellState::{self, Active, Cordoned, Drained, Draining, New, Retired, Testing};
+
+    const ALL: [CellState; 7] = [New, Testing, Active, Cordoned, Draining, Drained, Retired];
+
+    #[test]
+    fn a_life_goes_forward_and_nothing_skips_draining() {
+        for (from, to) in ALL.windows(2).map(|pair| (pair[0], pair[1])) {
+            assert!(from.may_become(to), "{from:?} to {to:?}");
+        }
+        for state in ALL {
+            assert!(state.may_become(state));
+            assert_eq!(state.may_become(Retired), matches!(state, New | Drained | Retired), "{state:?}");
+            assert_eq!(state.may_become(Drained), matches!(state, Draining | Drained), "{state:?}");
+            assert!(!Retired.may_become(state) || state == Retired, "{state:?}");
+            assert!(!state.may_become(New) || state == New, "{state:?}");
+        }
+    }
 }

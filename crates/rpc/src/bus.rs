@@ -108,6 +108,24 @@ impl Bus {
         Serving::start(self.link.clone(), self.gate.clone(), at, service, concurrency)
     }
 
+    /// Declares the queues of a cell that outlive their consumers; repeats change nothing.
+    ///
+    /// # Errors
+    /// If the broker is away, or has one of them with other limits.
+    pub async fn declare(&self) -> Result<(), Fault> {
+        gate::pass(&self.gate).await?;
+        self.link.declare(&topology::lasting(), false).await
+    }
+
+    /// Looks whether the queues of a cell that outlive their consumers are there.
+    ///
+    /// # Errors
+    /// If the broker is away, or one of them is missing.
+    pub async fn is_declared(&self) -> Result<(), Fault> {
+        gate::pass(&self.gate).await?;
+        self.link.declare(&topology::lasting(), true).await
+    }
+
     /// Whether the broker can be reached now.
     pub fn is_connected(&self) -> bool {
         self.gate.get() == Drill::Off && self.link.is_connected()

@@ -93,6 +93,11 @@ pub(crate) fn parking() -> Queue {
     Queue::classic(PARKING.into(), 1_000, Overflow::DropHead)
 }
 
+/// The queues of a cell that outlive whoever consumes them. All others come and go with hosts and workers.
+pub(crate) fn lasting() -> [Queue; 3] {
+    [inbox(Address::Conductors), doorbell(Bell::Conductors, WorkerId(uuid::Uuid::nil())), parking()]
+}
+
 /// Where a bell's rings are sent: an exchange, empty for the default one, and a routing key.
 pub(crate) fn target(bell: Bell) -> (&'static str, String) {
     match bell {

@@ -74,6 +74,14 @@ impl Link {
         }
     }
 
+    /// Declares queues, or with `passive` only looks whether they are there.
+    pub(crate) async fn declare(&self, queues: &[Queue], passive: bool) -> Result<(), Fault> {
+        match self {
+            Self::Local(link) => link.declare(queues, passive),
+            Self::Amqp(link) => link.declare(queues, passive).await,
+        }
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         match self {
             Self::Local(link) => link.is_connected(),

@@ -14,6 +14,8 @@ pub struct Candidate {
     pub region: String,
     /// Whether it takes new instances.
     pub active: bool,
+    /// The projects whose instances it takes; absent: all.
+    pub projects: Option<Vec<String>>,
     /// What it last published; absent if it does not answer or never published.
     pub summary: Option<Summary>,
     /// Bindings to it that have not settled and are not in its summary yet.
@@ -61,6 +63,8 @@ impl Snapshot {
         for cell in &self.cells {
             let filter = if !cell.active {
                 Some(("not active", false))
+            } else if cell.projects.as_ref().is_some_and(|chosen| !chosen.contains(&spec.project)) {
+                Some(("tests with other projects", false))
             } else if !spec.region.is_empty() && spec.region != cell.region {
                 Some(("region", false))
             } else if refused.contains(&cell.id) {

@@ -92,9 +92,28 @@ fn cell(n: u128, free: i64, unsettled: i64) -> cells::Candidate {
         id: CellId(Uuid::from_u128(n)),
         region: "r".into(),
         active: true,
+        projects: None,
         summary: Some(summary),
         unsettled,
         cap: 1_000,
+    }
+}
+
+#[test]
+fn a_cell_under_test_takes_chosen_projects_only() {
+    let chosen = |project: &str| {
+        let under_test = cells::Candidate { projects: Some(vec![project.to_owned()]), ..cell(1, 10, 0) };
+        cells::Snapshot::new(vec![under_test]).select_destinations(
+            InstanceId(Uuid::from_u128(9)),
+            &spec(1, 64),
+            Timestamp(5),
+            &[],
+        )
+    };
+    assert!(chosen(&spec(1, 64).project).is_ok());
+    match chosen("some other") {
+        Err(cells::Refused::Never(why)) => assert!(why.to_string().contains("tests with other"), "{why}"),
+        other => panic!("{other:?}"),
     }
 }
 

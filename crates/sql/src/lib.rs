@@ -11,6 +11,7 @@
 //! - Expected conflicts are upserts with row counts, never caught violations.
 
 mod args;
+mod create;
 mod db;
 mod error;
 mod lite;
@@ -26,6 +27,7 @@ pub mod testing;
 mod tx;
 
 pub use args::{Args, Val};
+pub use create::create_database;
 pub use db::{Db, Engine, Settings};
 pub use error::Error;
 pub use paged::{Key, Paged};

@@ -172,7 +172,10 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     if picks.is_empty() {
         return Ok(Vec::new());
     }
-    let mut snapshot = summaries::snapshot(&terms.candidates, &cells::unsettled(tx).await?);
+    let under_test = terms.candidates.iter().any(|cell| cell.projects.is_some());
+    let projects = if under_test { cells::projects(tx).await? } else { Vec::new() };
+    let unsettled = cells::unsettled(tx).await?;
+    let mut snapshot = summaries::snapshot(&terms.candidates, &unsettled, &projects);
     let mut wait: Vec<(Lease, Timestamp, String)> = Vec::new();
     let mut chosen: BTreeMap<CellId, Vec<(Pick, Step)>> = BTreeMap::new();
     for pick in picks {

@@ -65,7 +65,9 @@ impl Summaries {
         let candidate = |cell: &Cell| Candidate {
             id: cell.id,
             region: cell.region.clone(),
-            active: cell.state == CellState::Active,
+            active: cell.state.takes_new(),
+            // Which ones is read in the transaction that binds.
+            projects: (cell.state == CellState::Testing).then(Vec::new),
             summary: by_cell.get(&cell.id).and_then(Option::as_ref).and_then(|(summary, _)| summary.clone()),
             unsettled: 0,
             cap,
@@ -75,8 +77,20 @@ impl Summaries {
     }
 }
 
-/// A snapshot of `candidates` with what is unsettled.
-pub(crate) fn snapshot(candidates: &[Candidate], unsettled: &[(CellId, i64)]) -> Snapshot {
+/// A snapshot of `candidates` with what is unsettled, and with the `projects` of those under test.
+pub(crate) fn snapshot(
+    candidates: &[Candidate],
+    unsettled: &[(CellId, i64)],
+    projects: &[(CellId, String)],
+) -> Snapshot {
     let count = |cell: CellId| unsettled.iter().find(|(id, _)| *id == cell).map_or(0, |(_, n)| *n);
-    Snapshot::new(candidates.iter().map(|c| Candidate { unsettled: count(c.id), ..c.clone() }).collect())
+    let chosen = |cell: CellId| {
+        projects.iter().filter(|(id, _)| *id == cell).map(|(_, project)| project.clone()).collect()
+    };
+    let full = |c: &Candidate| Candidate {
+        unsettled: count(c.id),
+        projects: c.projects.as_ref().map(|_| chosen(c.id)),
+        ..c.clone()
+    };
+    Snapshot::new(candidates.iter().map(full).collect())
 }

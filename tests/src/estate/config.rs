@@ -60,18 +60,23 @@ impl Papers<'_> {
         }
         self.put("api.toml", &text);
         for (n, (cell, vhost)) in cells.iter().zip(&vhosts[1..]).enumerate() {
-            let name = format!("cell{}", n + 1);
-            let head = format!("[cell]\nname = '{name}'\n[cell.transport]\nurl = '{}'\n", vhost.url());
-            let conductor = format!(
-                "{head}[cell.database]\nurl = '{}'\n[conductor]\nheartbeat_ms = 1000\nsilence_ms = 10000\n",
-                cell.url()
-            );
-            self.put(&format!("{name}.toml"), &conductor);
-            for (host, _) in self.hosts().filter(|(_, home)| *home == name) {
-                let agent = head.clone() + &self.agent(&host, docker);
-                self.put(&format!("{host}.toml"), &agent);
-            }
+            self.cell(n + 1, cell.url(), vhost.url(), docker);
         }
+    }
+
+    /// Writes the files of a cell, counted from 1; gives its name.
+    pub fn cell(&self, n: usize, database: &str, vhost: &str, docker: Option<&Docker>) -> String {
+        let name = format!("cell{n}");
+        let head = format!("[cell]\nname = '{name}'\n[cell.transport]\nurl = '{vhost}'\n");
+        let conductor = format!(
+            "{head}[cell.database]\nurl = '{database}'\n[conductor]\nheartbeat_ms = 1000\nsilence_ms = 10000\n"
+        );
+        self.put(&format!("{name}.toml"), &conductor);
+        for (host, _) in self.hosts().filter(|(_, home)| *home == name) {
+            let agent = head.clone() + &self.agent(&host, docker);
+            self.put(&format!("{host}.toml"), &agent);
+        }
+        name
     }
 
     fn agent(&self, host: &str, docker: Option<&Docker>) -> String {

@@ -6,6 +6,7 @@
 mod chance;
 mod config;
 mod containers;
+mod grow;
 mod user;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use config::Papers;
 use containers::Containers;
 
 pub use chance::Chance;
+pub use config::token;
+pub use grow::Site;
 pub use user::{Published, User, id, server};
 
 /// The longest that roles may take to be ready.
@@ -374,6 +377,8 @@ fn prepare(folder: &Folder, cells: &[Database], vhosts: &[Vhost]) {
         must(&["db", "sync", "--config", &folder.join(format!("{name}.toml")).display().to_string()]);
         let urls = ["--database-url", cell.url(), "--transport-url", vhost.url()];
         let mut create = vec!["cell", "create", "--config", &api, "--name", &name, "--region", "here"];
+        // Their roles start later, all at once.
+        create.extend(["--state", "active"]);
         create.extend(urls);
         must(&create);
     }

@@ -221,6 +221,29 @@ impl Bed {
         changed
     }
 
+    /// Runs one statement in a cell's database.
+    pub async fn below(&self, url: &str, statement: &'static str, args: sql::Args) -> u64 {
+        let db = self.open(url);
+        let written = db.write(move |tx| -> Work<'_, u64> {
+            let args = args.clone();
+            Box::pin(async move { tx.exec(statement, args).await })
+        });
+        let changed = written.await.expect("is written");
+        db.close().await;
+        changed
+    }
+
+    /// One number from a cell's database.
+    pub async fn below_number(&self, url: &str, statement: &'static str) -> i64 {
+        let db = self.open(url);
+        let read = db.read(move |tx| -> Work<'_, Option<(i64,)>> {
+            Box::pin(async move { tx.opt(statement, vec![]).await })
+        });
+        let found = read.await.expect("is read").expect("one row").0;
+        db.close().await;
+        found
+    }
+
     /// One number from the API database.
     pub async fn number(&self, statement: &'static str) -> i64 {
         let db = api_db::Db::open(&Settings::new(&self.api)).expect("opens");

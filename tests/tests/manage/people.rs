@@ -21,9 +21,9 @@ async fn story(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
     let create = format!("cell create --name one --region r --database-url {one} --transport-url {broker}");
     code(&run(&format!("{create} --dry-run")), 0, "");
     code(&run("cell show one"), 1, "no cell 'one'");
-    let made = run(&format!("{create} --prepare"));
-    code(&made, 1, "its broker does not answer");
-    let made = run(&format!("{create} --state new"));
+    code(&run(&create), 1, "its broker does not answer");
+    let create = format!("{create} --no-prepare");
+    let made = run(&create);
     code(&made, 0, "");
     let id = bed.mapping("one").await.id.to_string();
     assert_eq!(made.out.trim(), id);
@@ -39,7 +39,7 @@ async fn story(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
     let template = format!("{{file:{}}}", secret.display());
     let create =
         format!("cell create --name two --region r --database-url {template} --transport-url {other}");
-    code(&run(&create), 0, "");
+    code(&run(&format!("{create} --no-prepare --state active")), 0, "");
     assert_eq!(bed.mapping("two").await.database_url, template);
     code(&run("cell set two --database-url {env:SKEP_NOT_SET_HERE}"), 2, "SKEP_NOT_SET_HERE");
 
@@ -70,6 +70,7 @@ async fn story(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
     code(&run("cell set one --name uno -o name"), 0, "uno\n");
     code(&run("cell set uno --name one"), 0, "");
 
+    life(bed, run).await;
     hosts(bed, run, one, two).await;
 
     code(&run("cell delete one"), 1, "hosts are mapped");
@@ -99,6 +100,25 @@ async fn story(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
     code(&run("cell delete two --yes"), 1, "--force");
     code(&run("cell delete two --yes --force"), 0, "");
     assert_eq!(run("cell list -o name").out, "");
+}
+
+/// Every move of the cell `one`, which is active before and after.
+async fn life(bed: &Bed, run: &dyn Fn(&str) -> Ended) {
+    code(&run("cell testing one --project p"), 1, "cannot become testing");
+    code(&run("cell retire one"), 1, "may become cordoned or draining");
+    code(&run("cell cordon one"), 0, "");
+    code(&run("cell testing one"), 2, "--project");
+    code(&run("cell testing one --project p --project q"), 0, "");
+    code(&run("cell show one -o json"), 0, "\"q\"");
+    code(&run("cell drain one --dry-run"), 0, "");
+    assert_eq!(bed.mapping("one").await.state, CellState::Testing);
+    code(&run("cell drain one -o json"), 0, "\"drained\"");
+    code(&run("cell drain one"), 0, "");
+    code(&run("cell retire one --dry-run"), 0, "");
+    code(&run("cell activate one --force"), 1, "may become cordoned or retired");
+    code(&run("cell cordon one"), 0, "");
+    code(&run("cell uncordon one"), 0, "");
+    assert_eq!(bed.mapping("one").await.state, CellState::Active);
 }
 
 async fn hosts(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {

@@ -21,8 +21,7 @@ struct Create {
     state: Option<String>,
     #[serde(default)]
     if_not_exists: bool,
-    #[serde(default)]
-    prepare: bool,
+    prepare: Option<bool>,
     #[serde(default)]
     dry_run: bool,
 }
@@ -33,6 +32,14 @@ struct Update {
     name: Option<String>,
     database_url: Option<String>,
     transport_url: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Testing {
+    projects: Vec<String>,
     #[serde(default)]
     dry_run: bool,
 }
@@ -56,13 +63,13 @@ pub async fn create(call: Call) -> Answered {
     let Create { name, region, database_url, transport_url, state, if_not_exists, prepare, dry_run } =
         read(&call.body)?;
     let state = match state.as_deref() {
-        None => CellState::Active,
+        None => CellState::New,
         Some(word) => CellState::parse(word)
             .filter(|state| matches!(state, CellState::New | CellState::Active | CellState::Cordoned))
             .ok_or_else(|| Refused::bad("state is one of new, active, cordoned"))?,
     };
     let new = NewCell { name, region, database_url, transport_url, state };
-    let options = Options { dry_run, if_not_exists, prepare };
+    let options = Options { dry_run, if_not_exists, prepare: prepare.unwrap_or(true) };
     let created = admin(&call)?.create_cell(&by(&call), new, options).await.map_err(denied)?;
     let status = if created.new && !dry_run { StatusCode::CREATED } else { StatusCode::OK };
     Ok(super::whole(status, &created))
@@ -109,6 +116,33 @@ pub async fn activate(call: Call) -> Answered {
     let Act { force, dry_run } = read(&call.body)?;
     let cell = admin(&call)?.activate_cell(&by(&call), call.capture("cell"), force, dry_run).await;
     Ok(value(StatusCode::OK, "cell", &cell.map_err(denied)?))
+}
+
+/// `POST /admin/v1/cells/{cell}/testing`
+pub async fn testing(call: Call) -> Answered {
+    let Testing { projects, dry_run } = read(&call.body)?;
+    let cell = admin(&call)?.put_cell_under_test(&by(&call), call.capture("cell"), projects, dry_run).await;
+    Ok(value(StatusCode::OK, "cell", &cell.map_err(denied)?))
+}
+
+/// `POST /admin/v1/cells/{cell}/drain`
+pub async fn drain(call: Call) -> Answered {
+    let Act { dry_run, .. } = read(&call.body)?;
+    let cell = admin(&call)?.drain_cell(&by(&call), call.capture("cell"), dry_run).await;
+    Ok(value(StatusCode::OK, "cell", &cell.map_err(denied)?))
+}
+
+/// `POST /admin/v1/cells/{cell}/retire`
+pub async fn retire(call: Call) -> Answered {
+    let Act { dry_run, .. } = read(&call.body)?;
+    let cell = admin(&call)?.retire_cell(&by(&call), call.capture("cell"), dry_run).await;
+    Ok(value(StatusCode::OK, "cell", &cell.map_err(denied)?))
+}
+
+/// `POST /admin/v1/cells/{cell}/preflight`: a container runs there and is removed.
+pub async fn preflight(call: Call) -> Answered {
+    let preflight = admin(&call)?.preflight_cell(&by(&call), call.capture("cell")).await.map_err(denied)?;
+    Ok(super::whole(StatusCode::OK, &preflight))
 }
 
 /// `POST /admin/v1/cells/{cell}/test`: nothing is changed.

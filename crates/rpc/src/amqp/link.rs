@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::session::Session;
+use super::session::{self, Session};
 use super::within;
 use crate::contract::Bell;
 use crate::local::{closed, full, nobody};
 use crate::pending::{Bytes, Pending};
-use crate::topology;
+use crate::topology::{self, Queue};
 
 /// Heartbeats in seconds unless the URL says otherwise: a frozen broker is noticed within twice this.
 const HEARTBEAT: u16 = 10;
@@ -145,6 +145,20 @@ impl Link {
     pub(crate) async fn ring(&self, bell: Bell) -> Result<(), Fault> {
         let (exchange, key) = topology::target(bell);
         self.publisher().await?.cast(exchange, &key, None, &[]).await.map_err(lost)
+    }
+
+    pub(crate) async fn declare(&self, queues: &[Queue], passive: bool) -> Result<(), Fault> {
+        let session = self.session().await?;
+        let channel = session.channel().await.map_err(lost)?;
+        for queue in queues {
+            let done = match passive {
+                true => session::find(&channel, queue).await,
+                false => session::declare(&channel, queue).await,
+            };
+            done.map_err(|why| Fault::unavailable(format!("queue {}: {why}", queue.name)))?;
+        }
+        session::leave(&channel).await;
+        Ok(())
     }
 
     pub(crate) async fn park(&self, body: Bytes) -> Result<(), Fault> {

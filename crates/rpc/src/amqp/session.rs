@@ -169,6 +169,18 @@ async fn declare_up(channel: &Channel) -> Result<(), String> {
     within(channel.exchange_declare(UP.into(), ExchangeKind::Fanout, options, FieldTable::default())).await
 }
 
+/// Closes a channel that is not needed any more.
+pub(super) async fn leave(channel: &Channel) {
+    let _ = within(channel.close(200, "OK".into())).await;
+}
+
+/// Fails if the queue is not there.
+pub(super) async fn find(channel: &Channel, queue: &Queue) -> Result<(), String> {
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
+    let name = ShortString::from(queue.name.as_str());
+    within(channel.queue_declare(name, options, FieldTable::default())).await.map(drop)
+}
+
 /// Declares a queue, durable, with its limits and its binding. Fails if it exists with other limits.
 pub(super) async fn declare(channel: &Channel, queue: &Queue) -> Result<(), String> {
     let kind = match queue.kind {

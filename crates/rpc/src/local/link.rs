@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::vhost::{Routed, Vhost};
 use crate::contract::Bell;
 use crate::pending::{Bytes, Pending};
-use crate::topology;
+use crate::topology::{self, Queue};
 
 /// How long a publisher that is blocked waits.
 const BLOCKED: Duration = Duration::from_secs(5);
@@ -65,6 +65,17 @@ impl Link {
 
     pub(crate) fn park(&self, body: Bytes) {
         self.vhost.park(body);
+    }
+
+    pub(crate) fn declare(&self, queues: &[Queue], passive: bool) -> Result<(), Fault> {
+        for queue in queues {
+            match passive {
+                true if self.vhost.depth(&queue.name).is_none() => return Err(nobody(&queue.name)),
+                true => {}
+                false => self.vhost.declare(queue),
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn is_connected(&self) -> bool {

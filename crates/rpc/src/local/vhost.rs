@@ -178,6 +178,12 @@ impl Vhost {
         Routed::Taken
     }
 
+    /// Declares a queue.
+    pub(super) fn declare(&self, queue: &topology::Queue) {
+        let now = self.env.monotonic();
+        self.lock().declare(queue.clone(), now);
+    }
+
     /// Declares a queue and adds a consumer; returns what wakes it.
     pub(super) fn consume(&self, queue: &topology::Queue) -> Arc<Notify> {
         let now = self.env.monotonic();

@@ -6,9 +6,9 @@ use model::CellState;
 use serde_json::{Value, json};
 use verbs::admin::{Change, NewCell, Options};
 
-use super::confirm;
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
+use super::{confirm, life};
 use crate::client::escape;
 use crate::exit::{Code, Failure, complain, print};
 
@@ -20,7 +20,7 @@ pub enum CellCommand {
     List(List),
     /// Show one cell
     Show(Show),
-    /// Map a cell
+    /// Make what a cell needs of a database and a broker, and map it
     Create(Create),
     /// Change a mapping; what is not named stays as it is
     Set(Set),
@@ -28,12 +28,20 @@ pub enum CellCommand {
     Cordon(Act),
     /// Let a cordoned cell take new instances again
     Uncordon(Act),
+    /// Let a cell take instances of chosen projects only
+    Testing(life::Testing),
     /// Let a cell take instances, once it is ready
-    Activate(Activate),
+    Activate(life::Activate),
+    /// Empty a cell: it takes nothing new, and is drained once nothing is left
+    Drain(life::Drain),
+    /// Put a drained cell out of service for good
+    Retire(Act),
     /// Delete a mapping; the cell's database is left as it is
     Delete(Delete),
-    /// See whether a cell could take instances
-    Test(Test),
+    /// See whether a cell could take instances; changes nothing
+    Test(life::Preflight),
+    /// The same, and run a container there and remove it
+    Preflight(life::Preflight),
 }
 
 #[derive(Args, Debug)]
@@ -88,12 +96,12 @@ pub struct Create {
     /// How the API level reaches its broker; may contain {file:PATH} and {env:NAME}
     #[arg(long, value_name = "URL")]
     transport_url: String,
-    /// new and cordoned take no instances yet
-    #[arg(long, value_enum, default_value = "active")]
+    /// new and cordoned take no instances yet; active takes them as soon as it has hosts
+    #[arg(long, value_enum, default_value = "new")]
     state: First,
-    /// Make or migrate its database's schema first, and see that its broker answers
+    /// Only map it: make and ask nothing, neither database nor broker
     #[arg(long)]
-    prepare: bool,
+    no_prepare: bool,
     /// Succeed if it is mapped already, in this region and with these URLs
     #[arg(long)]
     if_not_exists: bool,
@@ -130,29 +138,18 @@ pub struct Set {
 pub struct How {
     /// Check everything, change nothing
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
     /// How to show it afterwards [default: not at all]
     #[arg(long, short, value_enum)]
-    output: Option<Form>,
+    pub output: Option<Form>,
     #[command(flatten)]
-    way: Way,
+    pub way: Way,
 }
 
 #[derive(Args, Debug)]
 pub struct Act {
     /// Its name or id
     cell: String,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Args, Debug)]
-pub struct Activate {
-    /// Its name or id
-    cell: String,
-    /// Even if it is not ready
-    #[arg(long)]
-    force: bool,
     #[command(flatten)]
     how: How,
 }
@@ -171,17 +168,6 @@ pub struct Delete {
     /// Tell what would be deleted, change nothing
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    way: Way,
-}
-
-#[derive(Args, Debug)]
-pub struct Test {
-    /// Its name or id
-    cell: String,
-    /// How to show it
-    #[arg(long, short, value_enum, default_value_t)]
-    output: Form,
     #[command(flatten)]
     way: Way,
 }
@@ -215,16 +201,21 @@ impl CellCommand {
             Self::Show(it) => it.run().await,
             Self::Create(it) => it.run().await,
             Self::Set(it) => it.run().await,
-            Self::Cordon(it) => it.how.act(&it.cell, "cordon", false).await,
-            Self::Uncordon(it) => it.how.act(&it.cell, "uncordon", false).await,
-            Self::Activate(it) => it.how.act(&it.cell, "activate", it.force).await,
+            Self::Cordon(it) => it.how.act(&it.cell, "cordon").await,
+            Self::Uncordon(it) => it.how.act(&it.cell, "uncordon").await,
+            Self::Testing(it) => it.run().await,
+            Self::Activate(it) => it.run().await,
+            Self::Drain(it) => it.run().await,
+            Self::Retire(it) => it.how.act(&it.cell, "retire").await,
             Self::Delete(it) => it.run().await,
-            Self::Test(it) => it.run().await,
+            Self::Test(it) => it.run("test").await,
+            Self::Preflight(it) => it.run("preflight").await,
         }
     }
 }
 
-fn path(cell: &str) -> String {
+/// The path of a cell in the admin API.
+pub fn path(cell: &str) -> String {
     format!("/admin/v1/cells/{}", escape(cell))
 }
 
@@ -274,7 +265,8 @@ impl Show {
 
 impl Create {
     async fn run(self) -> Result<Code, Failure> {
-        let Self { name, region, database_url, transport_url, prepare, if_not_exists, dry_run, .. } = self;
+        let prepare = !self.no_prepare;
+        let Self { name, region, database_url, transport_url, if_not_exists, dry_run, .. } = self;
         let state = match self.state {
             First::New => CellState::New,
             First::Active => CellState::Active,
@@ -304,11 +296,11 @@ impl Create {
 }
 
 impl How {
-    async fn act(self, cell: &str, verb: &str, force: bool) -> Result<Code, Failure> {
+    async fn act(self, cell: &str, verb: &str) -> Result<Code, Failure> {
         let dry_run = self.dry_run;
         let done = match self.way.open().await? {
             Open::Api(http) => {
-                let body = json!({"force": force, "dry_run": dry_run});
+                let body = json!({"dry_run": dry_run});
                 call(&http, Method::POST, &format!("{}/{verb}", path(cell)), Some(&body)).await?
             }
             Open::Direct(direct) => {
@@ -316,7 +308,7 @@ impl How {
                 let done = match verb {
                     "cordon" => admin.cordon_cell(by, cell, dry_run).await,
                     "uncordon" => admin.uncordon_cell(by, cell, dry_run).await,
-                    _ => admin.activate_cell(by, cell, force, dry_run).await,
+                    _ => admin.retire_cell(by, cell, dry_run).await,
                 };
                 value(Some("cell"), done)?
             }
@@ -382,29 +374,5 @@ impl Delete {
         confirm(&what, yes)?;
         delete(&name, false).await?;
         Ok(Code::Done)
-    }
-}
-
-impl Test {
-    async fn run(self) -> Result<Code, Failure> {
-        let found = match self.way.open().await? {
-            Open::Api(http) => {
-                call(&http, Method::POST, &format!("{}/test", path(&self.cell)), Some(&json!({}))).await?
-            }
-            Open::Direct(direct) => value(None, direct.0.test_cell(&direct.1, &self.cell).await)?,
-        };
-        let columns: &[Column] = &[
-            ("CHECK", |check| text(check, "name")),
-            ("RESULT", |check| if check["ok"] == true { "ok" } else { "FAILED" }.to_owned()),
-            ("DETAIL", |check| text(check, "detail")),
-        ];
-        print(&match self.output {
-            Form::Json | Form::Yaml => one(self.output, &found),
-            form => {
-                let checks = found["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
-                list(form, checks, columns, &[])
-            }
-        })?;
-        Ok(if found["ok"] == true { Code::Done } else { Code::Failed })
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod cell;
 pub mod host;
+mod life;
 mod show;
 mod way;
 

@@ -3,12 +3,15 @@
 //! The same binary under a second name, or `skep manage …`. Verbs, options, columns and exit codes are
 //! Nova's (`nova/cmd/manage.py`); what differs is listed in `docs/compatibility.md`.
 
+mod archive;
 mod cell_v2;
+mod date;
 mod hosts;
 mod instances;
 mod pretty;
 mod schema;
 mod setup;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,6 +61,12 @@ enum Category {
     /// The configured cell's database, and cell0's
     #[command(subcommand)]
     Db(schema::Db),
+    /// Allocations
+    #[command(subcommand)]
+    Placement(archive::Placement),
+    /// Nova's nova-status
+    #[command(subcommand)]
+    Status(status::Status),
 }
 
 /// Whether the process was called by the second name.
@@ -92,7 +101,9 @@ impl Manage {
             match self.category {
                 Category::CellV2(command) => command.run(&Ground::open(config)?).await,
                 Category::ApiDb(command) => command.run(&config).await,
-                Category::Db(command) => command.run(&config).await,
+                Category::Db(command) => command.run(config).await,
+                Category::Placement(command) => command.run(&Ground::open(config)?).await,
+                Category::Status(command) => command.run(&Ground::open(config)?).await,
             }
         });
         // What hangs is not waited for.
@@ -192,6 +203,10 @@ mod tests {
             "cell_v2 map_instances --cell-uuid x --max_count 5",
             "cell_v2 discover_hosts --by_service",
             "db sync --local-cell 3",
+            "db archive_deleted_rows --max-rows 5 --until_complete --all_cells --task_log --sleep 1",
+            "db archive_deleted_rows --max_rows 5 --until-complete --all-cells --task-log --purge",
+            "placement audit --resource-provider x --delete",
+            "status upgrade check",
         ] {
             let words = std::iter::once("skep-manage").chain(line.split(' '));
             assert!(Standalone::try_parse_from(words).is_ok(), "{line}");

@@ -5,7 +5,7 @@ use model::{CellId, Env};
 use sql::migrate::Schema;
 use sql::{Settings, Work};
 
-use super::say;
+use super::{Ground, archive, say};
 use crate::config::{Config, Database};
 use crate::exit::Failure;
 use crate::role::database;
@@ -26,6 +26,10 @@ pub enum Db {
     Sync(Sync),
     /// Print the configured cell's schema version
     Version,
+    /// Archive what is left of instances that are gone
+    ArchiveDeletedRows(archive::Archive),
+    /// Delete what was archived
+    Purge(archive::Purge),
 }
 
 #[derive(Args, Debug)]
@@ -73,12 +77,14 @@ impl ApiDb {
 }
 
 impl Db {
-    pub async fn run(self, config: &Config) -> Result<u8, Failure> {
+    pub async fn run(self, config: Config) -> Result<u8, Failure> {
         let local = &config.cell.database;
         match self {
+            Self::ArchiveDeletedRows(it) => return it.run(&Ground::open(config)?).await,
+            Self::Purge(it) => return it.run(&Ground::open(config)?).await,
             Self::Sync(sync) => {
                 sync.version.check(&cell_db::SCHEMA)?;
-                if !sync.local_cell && !sync_cell0(config).await? {
+                if !sync.local_cell && !sync_cell0(&config).await? {
                     return Ok(1);
                 }
                 if local.url.is_some() {

@@ -36,13 +36,13 @@ fn databases_are_made_and_cells_are_mapped_once() {
     for _ in 0..2 {
         let synced = skep(&format!("db sync --config {config}"));
         assert_eq!((code(&synced), err(&synced)), (0, String::new()));
-        assert!(out(&synced).contains("api_database: version 2"), "{}", out(&synced));
+        assert!(out(&synced).contains("api_database: version "), "{}", out(&synced));
     }
     let create = |more: &str| {
         let secret = dir.file("pw", "hunter2\n");
         skep(&format!(
             "cell create --config {config} --name cell1 --region north --database-url sqlite:{at}/cell1.db \
-             --transport-url amqp://skep:{{file:{secret}}}@localhost:5672/cell1 {more}"
+             --transport-url amqp://skep:{{file:{secret}}}@localhost:5672/cell1 --no-prepare {more}"
         ))
     };
     let made = create("");
@@ -51,7 +51,7 @@ fn databases_are_made_and_cells_are_mapped_once() {
     let again = create("--if-not-exists");
     assert_eq!((code(&again), out(&again)), (0, out(&made)));
     let listed = out(&skep(&format!("cell list --config {config}")));
-    assert!(listed.contains("cell0") && listed.contains("cell1   north    active"), "{listed}");
+    assert!(listed.contains("cell0") && listed.contains("cell1   north    new"), "{listed}");
     assert!(!listed.contains("hunter2"));
     let bad = skep(&format!(
         "cell create --config {config} --name cell2 --region north --database-url mysql://x --transport-url local:x"

@@ -8,8 +8,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sql::{Error, Work};
 
+use super::life::may_become;
 use super::view::{CellView, blank};
-use super::{Admin, By, Denied, Why, close, open, pick, url};
+use super::{Admin, By, Denied, Why, close, pick, url};
+
+/// Longest that one step of making a cell's database may take.
+const MAKE: Duration = Duration::from_secs(20);
 
 /// A cell to map.
 #[derive(Clone)]
@@ -33,7 +37,7 @@ pub struct Options {
     pub dry_run: bool,
     /// Succeed if it is mapped already, in this region and with these URLs.
     pub if_not_exists: bool,
-    /// Make or migrate the schema of its database first, and see that its broker answers.
+    /// Make its database if there is none, make or migrate its schema, and declare the queues of its broker.
     pub prepare: bool,
 }
 
@@ -81,11 +85,11 @@ impl Admin {
             };
         }
         free_urls(&all, cell.id, Some(&cell.database_url), Some(&cell.transport_url))?;
-        if options.prepare && !options.dry_run {
-            self.prepare(&cell).await?;
-        }
         if options.dry_run {
             return Ok(Created { cell: blank(cell), new: true });
+        }
+        if options.prepare {
+            self.prepare(&cell).await?;
         }
         let stored = cell.clone();
         let made = self.db.write(move |tx| -> Work<'_, bool> {
@@ -104,17 +108,22 @@ impl Admin {
         }
     }
 
-    /// Brings the cell's database to this release's schema, and sees that its broker answers.
+    /// Makes of a database and a broker what a cell needs: the database if the server has none of that name,
+    /// this release's schema, and the queues that are always there. What is there already stays.
     async fn prepare(&self, cell: &Cell) -> Result<(), Denied> {
-        let db = open(&cell.database_url, true)?;
+        let dark = |error: &Error| Denied::dark(&cell.name, error);
+        if !cell.is_cell0() {
+            // First, as it makes nothing if it fails.
+            self.queues(cell, true)
+                .await
+                .map_err(|why| Denied::new(Why::Dark, format!("cell {}: its broker {why}", cell.name)))?;
+        }
+        let url = router::resolve(&cell.database_url)?;
+        sql::create_database(&url, MAKE).await.map_err(|error| dark(&error))?;
+        let db = super::open_for(&cell.database_url, true, MAKE)?;
         let migrated = cell_db::SCHEMA.migrate(&db, &self.env).await;
         close(db);
-        migrated.map_err(|error| Denied::dark(&cell.name, &error))?;
-        if !cell.is_cell0() && !self.broker_answers(cell).await? {
-            let why = format!("cell {}: its broker does not answer", cell.name);
-            return Err(Denied::new(Why::Dark, why));
-        }
-        Ok(())
+        migrated.map(drop).map_err(|error| dark(&error))
     }
 
     /// Changes what `change` names of a mapping and nothing else; gives the cell as it is then. No cell is
@@ -127,6 +136,18 @@ impl Admin {
         by: &By,
         cell: &str,
         change: Change,
+        dry_run: bool,
+    ) -> Result<CellView, Denied> {
+        self.alter_cell(by, cell, change, None, dry_run).await
+    }
+
+    /// [`Admin::change_cell`], together with the projects that it takes while it is under test.
+    pub(super) async fn alter_cell(
+        &self,
+        by: &By,
+        cell: &str,
+        change: Change,
+        projects: Option<Vec<String>>,
         dry_run: bool,
     ) -> Result<CellView, Denied> {
         let entry = self.entry(by, "cell.update")?;
@@ -158,22 +179,32 @@ impl Admin {
                 "cell0 cannot be disabled: what could not be placed lies there",
             ));
         }
+        if let Some(state) = change.state {
+            may_become(&known, state)?;
+        }
         let mut next = known.clone();
         let Change { name, database_url, transport_url, state } = change.clone();
         next.name = name.unwrap_or(next.name);
         next.database_url = database_url.unwrap_or(next.database_url);
         next.transport_url = transport_url.unwrap_or(next.transport_url);
         next.state = state.unwrap_or(next.state);
-        if dry_run || next == known {
+        if dry_run || (next == known && projects.is_none()) {
             return self.view(next).await;
         }
-        let detail = changed(&known, &next);
-        let id = known.id;
+        let mut detail = changed(&known, &next);
+        if let Some(projects) = &projects {
+            detail["projects"] = json!(projects);
+        }
+        let (id, version) = (known.id, known.version);
         let written = self.db.write(move |tx| -> Work<'_, bool> {
             let (change, entry, detail) = (change.clone(), entry.clone(), detail.clone());
+            let projects = projects.clone();
             Box::pin(async move {
-                if !cells::change(tx, id, &change).await? {
+                if !cells::change(tx, id, version, &change).await? {
                     return Ok(false);
+                }
+                if let Some(projects) = projects {
+                    cells::set_projects(tx, id, &projects).await?;
                 }
                 entry.record(tx, id.uuid(), detail).await?;
                 Ok(true)
@@ -189,62 +220,6 @@ impl Admin {
         }
     }
 
-    /// Lets a cell take new instances (again), after its preflight unless `force` says otherwise.
-    ///
-    /// # Errors
-    /// [`Why::NotReady`] with what is missing; as [`Admin::change_cell`] otherwise.
-    pub async fn activate_cell(
-        &self,
-        by: &By,
-        cell: &str,
-        force: bool,
-        dry_run: bool,
-    ) -> Result<CellView, Denied> {
-        let known = self.mapping(cell).await?;
-        if !known.is_cell0() && !force {
-            let preflight = self.test_cell(by, cell).await?;
-            if !preflight.ok {
-                let failed = preflight.checks.iter().filter(|check| !check.ok);
-                let failed: Vec<String> =
-                    failed.map(|check| format!("{} ({})", check.name, check.detail)).collect();
-                return Err(Denied::new(
-                    Why::NotReady,
-                    format!("cell {} is not ready: {}", known.name, failed.join(", ")),
-                ));
-            }
-        }
-        let change = Change { state: Some(CellState::Active), ..Change::default() };
-        self.change_cell(by, cell, change, dry_run).await
-    }
-
-    /// Keeps a cell from taking new instances; what it has goes on. It need not answer.
-    ///
-    /// # Errors
-    /// [`Why::NoCell`], [`Why::Cell0`], [`Why::State`] of a cell that has left service.
-    pub async fn cordon_cell(&self, by: &By, cell: &str, dry_run: bool) -> Result<CellView, Denied> {
-        let known = self.mapping(cell).await?;
-        if matches!(known.state, CellState::Draining | CellState::Drained | CellState::Retired) {
-            let why = format!("cell {} is {}, which takes nothing new", known.name, known.state.as_str());
-            return Err(Denied::new(Why::State, why));
-        }
-        let change = Change { state: Some(CellState::Cordoned), ..Change::default() };
-        self.change_cell(by, cell, change, dry_run).await
-    }
-
-    /// Lets a cell that was cordoned take new instances again.
-    ///
-    /// # Errors
-    /// [`Why::NoCell`], [`Why::State`] of a cell that is not cordoned.
-    pub async fn uncordon_cell(&self, by: &By, cell: &str, dry_run: bool) -> Result<CellView, Denied> {
-        let known = self.mapping(cell).await?;
-        if !matches!(known.state, CellState::Cordoned | CellState::Active) {
-            let why = format!("cell {} is {}, not cordoned: activate it", known.name, known.state.as_str());
-            return Err(Denied::new(Why::State, why));
-        }
-        let change = Change { state: Some(CellState::Active), ..Change::default() };
-        self.change_cell(by, cell, change, dry_run).await
-    }
-
     /// Refuses a broker's URL that could not be used.
     fn check_transport(&self, template: &str) -> Result<(), Denied> {
         let bad = |why: String| Denied::new(Why::Bad, format!("transport URL: {why}"));
@@ -253,20 +228,6 @@ impl Admin {
             self.connector.connect(&resolved, Default::default()).map_err(|fault| bad(fault.message))?;
         tokio::spawn(async move { bus.close().await });
         Ok(())
-    }
-
-    /// Whether the cell's broker answers within [`super::DEADLINE`].
-    pub(super) async fn broker_answers(&self, cell: &Cell) -> Result<bool, Denied> {
-        const LOOK: Duration = Duration::from_millis(20);
-        let bus = self.connector.connect(&router::resolve(&cell.transport_url)?, Default::default())?;
-        let connected = async {
-            while !bus.is_connected() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let answers = tokio::time::timeout(super::DEADLINE, connected).await.is_ok();
-        tokio::spawn(async move { bus.close().await });
-        Ok(answers)
     }
 }
 

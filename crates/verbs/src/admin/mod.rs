@@ -4,12 +4,15 @@
 //! router). Cells are asked in parallel, each within [`DEADLINE`]: a cell that does not answer is told of and
 //! stops nothing else. Every change is audited in the transaction that makes it.
 
+mod archive;
 mod cells;
 mod denied;
 mod discover;
 mod hosts;
 mod instances;
+mod life;
 mod preflight;
+mod probe;
 mod remove;
 pub mod url;
 mod view;
@@ -28,12 +31,13 @@ use sql::{Error, Work};
 use uuid::Uuid;
 
 pub use api_db::cells::Change;
+pub use archive::{Done, Orphans, Terms};
 pub use cells::{Created, NewCell, Options};
 pub use denied::{Denied, Why};
 pub use discover::{CellScan, Found, Scan};
 pub use hosts::{HostView, HostsView};
 pub use instances::{Adopted, Verdict};
-pub use preflight::{Check, Preflight};
+pub use preflight::{Check, Preflight, within_one_release};
 pub use remove::Removed;
 pub use view::CellView;
 
@@ -189,11 +193,16 @@ enum Reached {
 
 /// Opens a cell's database for a few calls. A SQLite file is only made where `make` says so.
 pub(crate) fn open(database_url: &str, make: bool) -> Result<cell_db::Db, Error> {
+    open_for(database_url, make, DEADLINE)
+}
+
+/// [`open`] with another deadline of each call.
+pub(crate) fn open_for(database_url: &str, make: bool, deadline: Duration) -> Result<cell_db::Db, Error> {
     let url = router::resolve(database_url)?;
     if let Some(path) = url::sqlite_path(&url).filter(|path| !make && !std::path::Path::new(path).exists()) {
         return Err(Error::Down(format!("there is no file {path}")));
     }
-    let settings = sql::Settings { url, connections: 1, deadline: DEADLINE, gate: Gate::default() };
+    let settings = sql::Settings { url, connections: 1, deadline, gate: Gate::default() };
     cell_db::Db::open(&settings)
 }
 

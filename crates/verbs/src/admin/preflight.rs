@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use cell_db::roster;
+use cell_db::roster::{self, Counts, Detail};
 use model::Cell;
 use serde::Serialize;
 use sql::Work;
 
 use super::{Admin, By, Denied, close, only_admins, open, reason};
 
-/// How old a summary of the cell's conductors may be. Far enough in the future counts as old: clocks differ.
+/// How old a summary of the cell's conductors may be.
 const FRESH: Duration = Duration::from_secs(30);
+/// How far the conductors' clock may be ahead of ours. One that is behind makes the summary look old.
+const AHEAD: Duration = Duration::from_secs(5);
+/// How often a connection is looked at while it is made.
+const LOOK: Duration = Duration::from_millis(20);
+/// This release.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,11 +62,49 @@ impl Admin {
         Ok(Preflight { cell: cell.name, ok: checks.iter().all(|check| check.ok), checks })
     }
 
+    /// [`Admin::test_cell`], and a container that runs on some host of the cell and is removed. Takes a minute
+    /// at most; nothing of it stays.
+    ///
+    /// # Errors
+    /// [`super::Why::NoCell`]. What is wrong with the cell is no error.
+    pub async fn preflight_cell(&self, by: &By, cell: &str) -> Result<Preflight, Denied> {
+        let mut preflight = self.test_cell(by, cell).await?;
+        let cell = self.mapping(cell).await?;
+        if preflight.ok && !cell.is_cell0() {
+            preflight.checks.push(self.probe(&cell).await);
+            preflight.ok = preflight.checks.iter().all(|check| check.ok);
+        }
+        Ok(preflight)
+    }
+
     async fn broker(&self, cell: &Cell) -> Check {
-        match self.broker_answers(cell).await {
-            Ok(true) => check("broker", true, "answers"),
-            Ok(false) => check("broker", false, "does not answer, or refuses the user or vhost"),
-            Err(denied) => check("broker", false, denied.message),
+        match self.queues(cell, false).await {
+            Ok(()) => check("broker", true, "answers, and has the cell's queues"),
+            Err(why) => check("broker", false, why),
+        }
+    }
+
+    /// Declares the cell's queues, or only looks whether they are there, within [`super::DEADLINE`].
+    pub(super) async fn queues(&self, cell: &Cell, declare: bool) -> Result<(), String> {
+        let connect = async {
+            let bus = self.connector.connect(&router::resolve(&cell.transport_url)?, Default::default())?;
+            Ok::<_, model::Fault>(bus)
+        };
+        let bus = connect.await.map_err(|fault| fault.message)?;
+        let done = async {
+            while !bus.is_connected() {
+                tokio::time::sleep(LOOK).await;
+            }
+            match declare {
+                true => bus.declare().await,
+                false => bus.is_declared().await,
+            }
+        };
+        let done = tokio::time::timeout(super::DEADLINE, done).await;
+        tokio::spawn(async move { bus.close().await });
+        match done {
+            Ok(done) => done.map_err(|fault| fault.message),
+            Err(_) => Err("does not answer, or refuses the user or vhost".to_owned()),
         }
     }
 
@@ -80,31 +124,80 @@ impl Admin {
             }
         };
         if !cell.is_cell0() && checks.iter().all(|check| check.ok) {
-            let counts = db
-                .read(|tx| -> Work<'_, roster::Counts> { Box::pin(async move { roster::counts(tx).await }) });
-            match counts.await {
+            let inside = db.read(|tx| -> Work<'_, (Counts, Vec<Detail>)> {
+                Box::pin(async move { Ok((roster::counts(tx).await?, roster::hosts(tx).await?)) })
+            });
+            match inside.await {
                 Err(error) => checks.push(check("hosts", false, reason(&error))),
-                Ok(counts) => checks.extend(self.inside(counts)),
+                Ok((counts, hosts)) => checks.extend(self.inside(counts, &hosts)),
             }
         }
         close(db);
         checks
     }
 
-    fn inside(&self, counts: roster::Counts) -> [Check; 2] {
+    fn inside(&self, counts: Counts, hosts: &[Detail]) -> Vec<Check> {
         let now = self.env.now();
-        let conductors = match counts.published {
-            None => check("conductors", false, "none has published a summary yet"),
+        let mut checks = Vec::new();
+        match counts.published {
+            None => checks.push(check("conductors", false, "none has published a summary yet")),
             Some(at) => {
-                let age = if at > now { at.since(now) } else { now.since(at) };
-                check("conductors", age <= FRESH, format!("last published {:.1} s ago", age.as_secs_f64()))
+                let (age, ahead) = (now.since(at), at.since(now));
+                let detail = format!("last published {:.1} s ago", age.as_secs_f64());
+                checks.push(check("conductors", age <= FRESH, detail));
+                let detail = match ahead <= AHEAD {
+                    true => "agree".to_owned(),
+                    false => format!("that of a conductor is {:.0} s ahead of ours", ahead.as_secs_f64()),
+                };
+                checks.push(check("clocks", ahead <= AHEAD, detail));
             }
-        };
+        }
+        let other: Vec<String> = hosts
+            .iter()
+            .filter(|detail| !detail.silent && !within_one_release(&detail.version, VERSION))
+            .map(|detail| format!("{} has {}", detail.host.name, detail.version))
+            .collect();
+        checks.push(match other.is_empty() {
+            true => check("versions", true, format!("within one release of {VERSION}")),
+            false => check("versions", false, format!("{}; ours is {VERSION}", other.join(", "))),
+        });
         let detail = format!("{} of {} take new instances", counts.hosts_ready, counts.hosts);
-        [conductors, check("hosts", counts.hosts_ready > 0, detail)]
+        checks.push(check("hosts", counts.hosts_ready > 0, detail));
+        checks
     }
 }
 
-fn check(name: &'static str, ok: bool, detail: impl Into<String>) -> Check {
+/// Whether two versions are the same release or neighbours: `MAJOR.MINOR.…`, minors at most one apart. What
+/// does not say its version is let through.
+pub fn within_one_release(one: &str, other: &str) -> bool {
+    let parse = |text: &str| -> Option<(u64, u64)> {
+        let mut parts = text.split('.').map(|part| part.parse().ok());
+        Some((parts.next()??, parts.next()??))
+    };
+    match (parse(one), parse(other)) {
+        (Some(one), Some(other)) => one.0 == other.0 && one.1.abs_diff(other.1) <= 1,
+        _ => true,
+    }
+}
+
+pub(super) fn check(name: &'static str, ok: bool, detail: impl Into<String>) -> Check {
     Check { name, ok, detail: detail.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::within_one_release;
+
+    #[test]
+    fn neighbours_work_together() {
+        for (one, other, wanted) in [
+            ("1.4.0", "1.5.9", true),
+            ("1.5.0", "1.4.2-rc1", true),
+            ("1.4.0", "1.6.0", false),
+            ("2.0.0", "1.0.0", false),
+            ("", "1.0.0", true),
+        ] {
+            assert_eq!(within_one_release(one, other), wanted, "{one} {other}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use api_db::mappings::Counts;
 use api_db::{cells, hosts, mappings};
 use cell_db::instances;
-use model::{Cell, CellState, Fault};
+use model::{Cell, Fault};
 use serde::Serialize;
 use serde_json::json;
 use sql::Work;
@@ -127,7 +127,7 @@ impl Admin {
                 denied.message += "; if the cell is lost, cordon it (--disable) and delete it with --force";
                 Err(denied)
             }
-            Err(_) if live > 0 && cell.state == CellState::Active => Err(Denied::new(
+            Err(_) if live > 0 && cell.state.takes_new() => Err(Denied::new(
                 Why::HasInstances,
                 format!(
                     "cell {name} does not answer, and {live} instances are mapped to it: to give them up for \

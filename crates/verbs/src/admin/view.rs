@@ -36,6 +36,9 @@ pub struct CellView {
     pub mapped_hosts: i64,
     /// Instances mapped to it that are not known to be gone.
     pub mapped_instances: i64,
+    /// While it is under test: the projects whose instances it takes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<String>,
     /// Whether its database answered; absent if it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub up: Option<bool>,
@@ -91,8 +94,8 @@ impl Admin {
             })
             .await
         };
-        let (mapped, asked) = futures::join!(mapped, asked);
-        let (hosts, instances) = mapped?;
+        let (mapped, asked, projects) = futures::join!(mapped, asked, self.projects());
+        let ((hosts, instances), projects) = (mapped?, projects?);
         let instances: BTreeMap<CellId, Counts> = instances.into_iter().collect();
         let mut answers: BTreeMap<CellId, Result<roster::Counts, Error>> =
             asked.into_iter().map(|(cell, answer)| (cell.id, answer)).collect();
@@ -105,6 +108,7 @@ impl Admin {
             }
             view.mapped_hosts = hosts.iter().filter(|mapping| mapping.cell == cell.id).count() as i64;
             view.mapped_instances = instances.get(&cell.id).map_or(0, |counts| counts.live);
+            view.projects = of(cell, &projects);
             match answers.remove(&cell.id) {
                 None => {}
                 Some(Ok(counts)) => {
@@ -154,11 +158,18 @@ impl Admin {
             })
         });
         let (hosts, instances) = counts.await?;
-        let mut view = blank(cell);
+        let projects = of(&cell, &self.projects().await?);
+        let mut view = CellView { projects, ..blank(cell) };
         view.mapped_hosts = hosts as i64;
         view.mapped_instances = instances.live;
         Ok(view)
     }
+}
+
+/// The projects that a cell takes while it is under test.
+fn of(cell: &Cell, projects: &[(CellId, String)]) -> Vec<String> {
+    let chosen = projects.iter().filter(|(id, _)| *id == cell.id && cell.state == CellState::Testing);
+    chosen.map(|(_, project)| project.clone()).collect()
 }
 
 /// A cell of which only the mapping is known, without its secrets.
@@ -173,6 +184,7 @@ pub(super) fn blank(cell: Cell) -> CellView {
         version: cell.version,
         mapped_hosts: 0,
         mapped_instances: 0,
+        projects: Vec::new(),
         up: None,
         why: None,
         hosts: None,
