@@ -21,7 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("superconductor", &["router", "api-db", "cell-db", "sql", "tasks", "scheduler", "rpc", "model"]),
     ("agent", &["rpc", "model"]),
     ("verbs", &["router", "api-db", "cell-db", "sql", "tasks", "rpc", "model"]),
-    ("api", &["verbs", "model"]),
+    ("identity", &["api-db", "sql", "model"]),
+    ("api", &["verbs", "identity", "model"]),
     ("skep", ALL),
     ("tests", ALL),
 ];
@@ -37,8 +38,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["sql", "api-db", "cell-db", "tasks", "tests"]),
     ("bollard", &["agent"]),
     ("redb", &["agent"]),
-    ("hyper", &["skep", "agent", "api", "tests"]),
-    ("hyper-util", &["skep", "agent", "api", "tests"]),
+    ("hyper", &["skep", "agent", "api", "identity", "tests"]),
+    ("hyper-util", &["skep", "agent", "api", "identity", "tests"]),
 ];
 
 /// Production lines from which a file is worth a second look, and above which it is refused.

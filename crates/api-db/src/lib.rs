@@ -11,6 +11,7 @@ pub mod flavors;
 pub mod groups;
 pub mod hosts;
 pub mod idempotency;
+pub mod identity;
 pub mod index;
 pub mod keypairs;
 pub mod limits;
@@ -42,6 +43,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0003_idempotency_key.sql"),
         include_str!("../migrations/0004_compute.sql"),
         include_str!("../migrations/0005_cell_project.sql"),
+        include_str!("../migrations/0006_identity.sql"),
     ],
-    oldest: 6,
+    oldest: 7,
 };

@@ -11,6 +11,7 @@ use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use futures::FutureExt;
+use identity::Identity;
 use model::{Context, Env, Fault};
 use tower::Service;
 use tracing::Instrument;
@@ -18,7 +19,6 @@ use verbs::Verbs;
 
 use crate::edge::refused::{Refused, Style, TurnedAway};
 use crate::edge::room::Room;
-use crate::edge::tokens::Tokens;
 use crate::routes;
 use crate::settings::Settings;
 
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     /// What the operator set.
     pub settings: Settings,
     /// Who may call.
-    pub tokens: Tokens,
+    pub identity: Identity,
     /// How much is worked on at a time.
     pub room: Room,
 }
@@ -66,9 +66,9 @@ pub fn app(verbs: Verbs, env: Env, settings: Settings) -> App {
 }
 
 fn build(verbs: Option<Verbs>, env: Env, settings: Settings) -> App {
-    let tokens = Tokens::new(&settings.tokens, &env);
+    let identity = Identity::new(&settings.tokens, settings.identity.clone(), &env);
     let room = Room::new(&settings);
-    let shared = Arc::new(Shared { verbs, env, settings, tokens, room });
+    let shared = Arc::new(Shared { verbs, env, settings, identity, room });
     let router = routes::router(&shared);
     App { shared, router }
 }

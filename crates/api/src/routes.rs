@@ -15,7 +15,7 @@ use crate::compute::{
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
 use crate::edge::seam;
-use crate::{admin, identity, image};
+use crate::{admin, image, keystone};
 
 /// Where the compute face is mounted.
 const COMPUTE_MOUNTS: &[&str] =
@@ -127,19 +127,24 @@ static ROOT: &[Route] = routes! { false:
     GET "/image/versions" "skep:versions" image::versions;
     GET "/image/v2" "skep:versions" image::versions;
     GET "/image/v2/" "skep:versions" image::versions;
-    GET "/identity" "skep:versions" identity::versions;
-    GET "/identity/" "skep:versions" identity::versions;
-    GET "/identity/v3" "skep:versions" identity::version;
-    GET "/identity/v3/" "skep:versions" identity::version;
-    GET "/v3" "skep:versions" identity::version;
-    GET "/v3/" "skep:versions" identity::version;
+    GET "/identity" "skep:versions" keystone::versions;
+    GET "/identity/" "skep:versions" keystone::versions;
+    GET "/identity/v3" "skep:versions" keystone::version;
+    GET "/identity/v3/" "skep:versions" keystone::version;
+    GET "/v3" "skep:versions" keystone::version;
+    GET "/v3/" "skep:versions" keystone::version;
     GET "/admin/v1/status" "skep:status" admin::status;
 };
 
 /// Every route with the full path of each of its mounts.
 fn all() -> impl Iterator<Item = (String, &'static Route)> {
-    let faces: [(&[&str], &'static [Route]); 4] =
-        [(COMPUTE_MOUNTS, COMPUTE), (IMAGE_MOUNTS, IMAGE), (&[""], ROOT), (&[""], admin::ROUTES)];
+    let faces: [(&[&str], &'static [Route]); 5] = [
+        (COMPUTE_MOUNTS, COMPUTE),
+        (IMAGE_MOUNTS, IMAGE),
+        (&[""], ROOT),
+        (&[""], admin::ROUTES),
+        (keystone::MOUNTS, keystone::ROUTES),
+    ];
     faces.into_iter().flat_map(|(mounts, routes)| {
         mounts
             .iter()
@@ -156,6 +161,7 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         let filter = match route.method {
             Method::POST => MethodFilter::POST,
             Method::PUT => MethodFilter::PUT,
+            Method::PATCH => MethodFilter::PATCH,
             Method::DELETE => MethodFilter::DELETE,
             _ => MethodFilter::GET,
         };
@@ -182,7 +188,13 @@ async fn no_such_route(request: Request<Body>) -> axum::response::Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::policy::{self, RULES};
+    use identity::StaticToken;
+    use model::Env;
+
+    use crate::app::App;
+    use crate::edge::policy::{self, Need, RULES};
+    use crate::settings::Settings;
+    use crate::testing::{json, request};
 
     #[test]
     fn every_route_has_a_rule() {
@@ -200,7 +212,8 @@ mod tests {
     fn only_version_documents_are_public() {
         for (path, route) in all() {
             let public = policy::need(route.rule) == Some(policy::Need::Anyone);
-            assert_eq!(public, route.rule == "skep:versions", "{} {path}", route.method);
+            let expected = ["skep:versions", "identity:authenticate"].contains(&route.rule);
+            assert_eq!(public, expected, "{} {path}", route.method);
         }
     }
 
@@ -209,6 +222,7 @@ mod tests {
         // Rules that handlers ask for themselves.
         let inner = [
             "skep:cells:show",
+            "identity:validate_token",
             "os_compute_api:servers:index:get_all_tenants",
             "os_compute_api:servers:detail:get_all_tenants",
             "os_compute_api:servers:allow_all_filters",
@@ -230,5 +244,74 @@ mod tests {
             let used = inner.contains(rule) || all().any(|(_, route)| route.rule == *rule);
             assert!(used, "{rule} guards nothing");
         }
+    }
+
+    /// Every route with every role, through the whole seam: what the table asks for is what is let through.
+    #[tokio::test]
+    async fn every_route_asks_every_role_for_what_its_rule_says() {
+        let token = |token: &str, project: &str, roles: &[&str]| StaticToken {
+            token: token.to_owned(),
+            user: "u".to_owned(),
+            project: project.to_owned(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        };
+        let roles = ["", "auditor", "reader", "member", "manager", "admin", "service"];
+        let mut tokens: Vec<StaticToken> =
+            roles.iter().filter(|role| !role.is_empty()).map(|role| token(role, "p1", &[role])).collect();
+        // A token that is good for no project, as one for the cloud itself.
+        tokens.push(token("nowhere", "", &["admin"]));
+        let app = App::without_verbs(Env::system(), Settings { tokens, ..Settings::default() });
+        for (path, route) in all() {
+            let need = policy::need(route.rule).unwrap_or_else(|| panic!("{path} has no rule"));
+            let path = path.replace("{project_id}", "p1").replace("{user_id}", "someone");
+            let path = fill(&path);
+            for role in roles.iter().copied().chain(["nowhere"]) {
+                if path.contains("/p1/") && role == "nowhere" {
+                    continue;
+                }
+                let wanted = match (need, role) {
+                    (Need::Anyone, _) => Let::In,
+                    (_, "") => Let::Unknown,
+                    (Need::Token, _) => Let::In,
+                    (Need::Reader, "reader" | "member" | "manager" | "admin") => Let::In,
+                    (Need::Member, "member" | "manager" | "admin") => Let::In,
+                    (Need::Admin | Need::Own | Need::Service, "admin" | "nowhere") => Let::In,
+                    (Need::Service, "service") => Let::In,
+                    _ => Let::Out,
+                };
+                let headers: &[(&str, &str)] = if role.is_empty() { &[] } else { &[("x-auth-token", role)] };
+                let request = request(route.method.as_str(), &path, headers, "{}");
+                let (status, body) = json(app.handle(request).await).await;
+                let refused = format!("Policy doesn't allow {} to be performed.", route.rule);
+                let found = match status.as_u16() {
+                    401 => Let::Unknown,
+                    403 if body.to_string().contains(&refused) => Let::Out,
+                    _ => Let::In,
+                };
+                assert_eq!(
+                    found, wanted,
+                    "{} {path} ({}) by {role:?}: {status} {body}",
+                    route.method, route.rule
+                );
+            }
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Let {
+        In,
+        Out,
+        Unknown,
+    }
+
+    /// The path with something in the place of each parameter.
+    fn fill(path: &str) -> String {
+        let mut parts: Vec<&str> = path.split('/').collect();
+        for part in &mut parts {
+            if part.starts_with('{') {
+                *part = crate::testing::ID;
+            }
+        }
+        parts.join("/")
     }
 }

@@ -1,6 +1,7 @@
 //! The accept loop: bounded connections, bounded waits, bounded drain; plain or under TLS.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::edge::seam::Peer;
 use crate::tls::Tls;
 
 /// Longest head of a request, in bytes; also what a connection buffers at most. Beyond it, 431.
@@ -38,11 +40,11 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken,
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -51,7 +53,8 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken,
             },
         };
         if let Ok(permit) = Arc::clone(&free).try_acquire_owned() {
-            connections.spawn(accepted(stream, app.clone(), shutdown.clone(), abort.clone(), permit));
+            let ends = (shutdown.clone(), abort.clone());
+            connections.spawn(accepted(stream, peer.ip(), app.clone(), ends, permit));
         } else {
             metrics::counter!("skep_api_connections_refused").increment(1);
             // Under TLS a word would cost a handshake, which is dearer than what it refuses.
@@ -74,23 +77,20 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken,
     }
 }
 
+/// Asks for a drain, and for an end at once.
+type Ends = (CancellationToken, CancellationToken);
+
 /// A connection, from its handshake if there is one.
-async fn accepted(
-    stream: TcpStream,
-    app: App,
-    shutdown: CancellationToken,
-    abort: CancellationToken,
-    _permit: OwnedSemaphorePermit,
-) {
+async fn accepted(stream: TcpStream, peer: IpAddr, app: App, ends: Ends, _permit: OwnedSemaphorePermit) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let Some(tls) = app.settings().tls.as_ref().map(Tls::acceptor) else {
-        return connection(stream, app, shutdown, abort).await;
+        return connection(stream, peer, app, ends).await;
     };
     let handshake = timeout(app.settings().handshake_timeout, tls.accept(stream));
-    match shutdown.run_until_cancelled(handshake).await {
-        Some(Ok(Ok(stream))) => connection(stream, app, shutdown, abort).await,
+    match ends.0.clone().run_until_cancelled(handshake).await {
+        Some(Ok(Ok(stream))) => connection(stream, peer, app, ends).await,
         Some(Ok(Err(error))) => tracing::debug!(%error, "no TLS handshake"),
         Some(Err(_)) => tracing::debug!("no TLS handshake in time"),
         None => {}
@@ -99,13 +99,14 @@ async fn accepted(
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: IpAddr,
     app: App,
-    shutdown: CancellationToken,
-    abort: CancellationToken,
+    (shutdown, abort): Ends,
 ) {
     let header_timeout = app.settings().header_timeout;
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let app = app.clone();
+        request.extensions_mut().insert(Peer(peer));
         async move { Ok::<_, Infallible>(app.handle(request.map(Body::new)).await) }
     });
     let mut http = std::pin::pin!(

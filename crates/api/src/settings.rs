@@ -1,10 +1,14 @@
 //! What an operator can set.
 
-use std::fmt;
 use std::time::Duration;
+
+use identity::{Backend, StaticToken};
 
 use crate::edge::policy::InForce;
 use crate::tls::Tls;
+
+/// The region of an endpoint that serves all regions, in the catalog: clients want one.
+pub const REGION: &str = "RegionOne";
 
 /// Settings of the HTTP face.
 #[derive(Clone, Debug)]
@@ -16,6 +20,11 @@ pub struct Settings {
     pub region: String,
     /// The tokens that are known.
     pub tokens: Vec<StaticToken>,
+    /// Where users are kept, beside those tokens.
+    pub identity: Backend,
+    /// What the catalog shows: each region with the address under which users reach it; without an address the
+    /// one that the request came to.
+    pub regions: Vec<(String, Option<String>)>,
     /// Who may do what.
     pub policy: InForce,
     /// Certificate and key; without them plain HTTP is spoken.
@@ -55,6 +64,8 @@ impl Default for Settings {
             public_url: None,
             region: String::new(),
             tokens: Vec::new(),
+            identity: Backend::default(),
+            regions: vec![(REGION.to_owned(), None)],
             policy: InForce::default(),
             tls: None,
             handshake_timeout: Duration::from_secs(5),
@@ -80,27 +91,4 @@ pub struct Rate {
     pub per_second: f64,
     /// Requests at once after a pause; at least 1.
     pub burst: f64,
-}
-
-/// A token and whom it stands for.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StaticToken {
-    /// What the caller sends as `X-Auth-Token`. Secret.
-    pub token: String,
-    /// The user's id.
-    pub user: String,
-    /// The project's id.
-    pub project: String,
-    /// Roles held in that project: `reader`, `member`, `admin`.
-    pub roles: Vec<String>,
-}
-
-impl fmt::Debug for StaticToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaticToken")
-            .field("user", &self.user)
-            .field("project", &self.project)
-            .field("roles", &self.roles)
-            .finish_non_exhaustive()
-    }
 }

@@ -22,7 +22,8 @@ use crate::edge::base::Base;
 use crate::edge::call::{Call, Permit};
 use crate::edge::query::Params;
 use crate::edge::version::Version;
-use crate::settings::{Settings, StaticToken};
+use crate::settings::Settings;
+use identity::StaticToken;
 
 /// The id of [`instance`].
 pub const ID: &str = "0197f000-0000-7000-8000-000000000001";
@@ -83,6 +84,8 @@ pub fn call(version: u16, role: &str, query: &str) -> Call {
         extended: false,
         key: None,
         once: None,
+        from: None,
+        subject: None,
     }
 }
 

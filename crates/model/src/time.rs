@@ -24,6 +24,38 @@ impl Timestamp {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0) as u64)
     }
 
+    /// Reads `YYYY-MM-DDTHH:MM:SS[.ffffff][Z]` (UTC), as services of OpenStack write it; a zone that is not
+    /// UTC, and a day that does not exist, is refused.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let (date, time) = whole.split_once(['T', ' '])?;
+        let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => text.parse::<i64>().ok(),
+            false => None,
+        };
+        let numbers = |text: &str, by: char| text.split(by).map(number).collect::<Option<Vec<i64>>>();
+        let (date, time) = (numbers(date, '-')?, numbers(time, ':')?);
+        let (&[y, mo, d], &[h, mi, s]) = (date.as_slice(), time.as_slice()) else { return None };
+        if !(1..=9_999).contains(&y) || fraction.len() > 9 || h > 23 || mi > 59 || s > 59 {
+            return None;
+        }
+        // Civil date to days: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+        let (year, month) = if mo > 2 { (y, mo - 3) } else { (y - 1, mo + 9) };
+        let era = year.div_euclid(400);
+        let yoe = year.rem_euclid(400);
+        let doe = yoe * 365 + yoe / 4 - yoe / 100 + (153 * month + 2) / 5 + d - 1;
+        let days = era * 146_097 + doe - 719_468;
+        let micros = match fraction {
+            "" => 0,
+            // Digits are one byte each, so the cut is between two of them.
+            digits => number(digits).and_then(|_| number(&format!("{digits:0<6}")[..6]))?,
+        };
+        let read = Self((((days * 24 + h) * 60 + mi) * 60 + s) * 1_000_000 + micros);
+        let civil = read.civil();
+        ((civil.0, i64::from(civil.1), i64::from(civil.2)) == (y, mo, d)).then_some(read)
+    }
+
     /// Year, month, day, hour, minute, second, microsecond in UTC (proleptic Gregorian calendar).
     pub fn civil(self) -> (i64, u32, u32, u32, u32, u32, u32) {
         let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
@@ -162,6 +194,29 @@ impl Clock for SystemClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for micros in [0, 951_782_400_000_000, 1_763_829_296_123_456, -62_135_596_800_000_000] {
+            let time = Timestamp(micros);
+            assert_eq!(Timestamp::parse(&time.to_string()), Some(time), "{time}");
+            assert_eq!(Timestamp::parse(&time.micros_naive()), Some(time), "{time}");
+        }
+        assert_eq!(Timestamp::parse("2000-02-29T00:00:00Z"), Some(Timestamp(951_782_400_000_000)));
+        assert_eq!(Timestamp::parse("1970-01-01T00:00:01.5"), Some(Timestamp(1_500_000)));
+        for wrong in [
+            "",
+            "2001-02-29T00:00:00",
+            "2000-13-01T00:00:00",
+            "2000-01-01",
+            "2000-01-01T24:00:00",
+            "2000-01-01T00:00:00+02:00",
+            "20é0-01-01T00:00:00",
+            "2000-01-01T00:00:00.é",
+        ] {
+            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn civil_dates() {

@@ -65,6 +65,9 @@ enum Command {
     /// Who may do what
     #[command(subcommand)]
     Policy(role::policy::PolicyCommand),
+    /// Users, where they are kept here
+    #[command(subcommand)]
+    Identity(role::identity::IdentityCommand),
     /// Play all roles in one process, for development
     Dev(dev::Dev),
 }
@@ -94,6 +97,7 @@ impl Cli {
             // Its exit codes are Nova's.
             Command::Manage(it) => return Ok(it.run()),
             Command::Policy(it) => it.run(),
+            Command::Identity(it) => client::block_on(it.run()),
             Command::Dev(it) => it.run(),
         };
         done.map(ExitCode::from)

@@ -28,6 +28,23 @@ pub fn clouds(url: &str, user: &str) -> String {
     )
 }
 
+/// A `clouds.yaml` for a user of the default domain.
+pub fn clouds_by_password(url: &str, user: &str, password: &str, project: &str) -> String {
+    format!(
+        "clouds:\n  {user}:\n    region_name: RegionOne\n    auth: {{auth_url: '{url}/identity', username: '{user}', \
+         password: '{password}', project_name: '{project}', user_domain_id: default, project_domain_id: default}}\n"
+    )
+}
+
+/// A `clouds.yaml` for a program.
+pub fn clouds_by_credential(url: &str, id: &str, secret: &str) -> String {
+    format!(
+        "clouds:\n  program:\n    region_name: RegionOne\n    auth_type: v3applicationcredential\n    \
+         auth: {{auth_url: '{url}/identity', application_credential_id: '{id}', \
+         application_credential_secret: '{secret}'}}\n"
+    )
+}
+
 /// Writes what the processes of an estate read.
 pub struct Papers<'a> {
     pub folder: &'a Folder,

@@ -264,11 +264,68 @@ impl Estate {
     /// # Panics
     /// If it cannot be started.
     pub fn openstack(&self, name: &str) -> OpenStack {
-        let file = self.folder.join(format!("clouds-{name}.yaml"));
-        if let Err(error) = std::fs::write(&file, config::clouds(&self.url(0), name)) {
+        let text = config::clouds(&self.url(0), name);
+        OpenStack::new(&self.put(&format!("clouds-{name}.yaml"), &text), name)
+    }
+
+    /// The OpenStack client in the hands of an administrator, made by the command that makes the first; by
+    /// password. Once for each estate.
+    ///
+    /// # Panics
+    /// If the command fails.
+    pub fn administrator(&self) -> OpenStack {
+        let file = self.folder.join("clouds.yaml");
+        let (config, clouds) = (self.folder.join("api.toml"), file.display().to_string());
+        let config = config.display().to_string();
+        must(&[
+            "identity",
+            "bootstrap",
+            "--config",
+            &config,
+            "--auth-url",
+            &self.url(0),
+            "--clouds",
+            &clouds,
+        ]);
+        OpenStack::new(&file, "skep")
+    }
+
+    /// The administrator with a token for the cloud itself; after [`Estate::administrator`].
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn on_system(&self) -> OpenStack {
+        let clouds = std::fs::read_to_string(self.folder.join("clouds.yaml")).unwrap_or_default();
+        let without =
+            clouds.lines().filter(|line| !line.contains("project_")).map(|line| format!("{line}\n"));
+        let text = without.collect::<String>() + "      system_scope: all\n";
+        OpenStack::new(&self.put("clouds-system.yaml", &text), "skep")
+    }
+
+    /// The OpenStack client of a user of the default domain.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn by_password(&self, user: &str, password: &str, project: &str) -> OpenStack {
+        let text = config::clouds_by_password(&self.url(0), user, password, project);
+        OpenStack::new(&self.put(&format!("clouds-{user}-{}.yaml", crate::unique("p")), &text), user)
+    }
+
+    /// The OpenStack client of a program with an application credential.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn by_credential(&self, id: &str, secret: &str) -> OpenStack {
+        let text = config::clouds_by_credential(&self.url(0), id, secret);
+        OpenStack::new(&self.put(&format!("clouds-{id}.yaml"), &text), "program")
+    }
+
+    fn put(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let file = self.folder.join(name);
+        if let Err(error) = std::fs::write(&file, text) {
             panic!("cannot write {}: {error}", file.display());
         }
-        OpenStack::new(&file, name)
+        file
     }
 
     /// The address of one of the API processes, counted from 0.

@@ -1,6 +1,7 @@
 //! One request on its way to a handler, after the seam has let it in.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -47,6 +48,10 @@ pub struct Call {
     pub key: Option<Key>,
     /// What all attempts at this request have in common, where it is done under a key.
     pub once: Option<Uuid>,
+    /// The address that it came from.
+    pub from: Option<IpAddr>,
+    /// The token that the request is about (`X-Subject-Token`), apart from the one that it comes with.
+    pub subject: Option<String>,
 }
 
 /// What a handler answers.

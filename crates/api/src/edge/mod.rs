@@ -11,5 +11,4 @@ pub mod query;
 pub mod refused;
 pub mod room;
 pub mod seam;
-pub mod tokens;
 pub mod version;

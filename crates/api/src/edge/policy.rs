@@ -10,10 +10,8 @@ mod file;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use model::Caller;
-
 use check::Check;
-pub use check::Target;
+pub use check::{Target, Who};
 pub use file::Mistake;
 
 /// The least role that a rule asks for; each includes those before it.
@@ -21,6 +19,14 @@ pub use file::Mistake;
 pub enum Need {
     /// Not even a token.
     Anyone,
+    /// A token, whatever it is good for.
+    Token,
+    /// To be the user that the request is about, or an administrator.
+    Own,
+    /// To be the user that the request is about.
+    OnlyOwn,
+    /// A service of the cloud, or an administrator.
+    Service,
     /// Role `reader` in the project.
     Reader,
     /// Role `member` in the project.
@@ -33,11 +39,19 @@ impl Need {
     /// The same as a rule.
     fn rule(self) -> &'static str {
         match self {
-            Self::Anyone => "@",
+            Self::Anyone | Self::Token => "@",
+            Self::Own => "rule:context_is_admin or user_id:%(user_id)s",
+            Self::OnlyOwn => "user_id:%(user_id)s",
+            Self::Service => "rule:context_is_admin or role:service",
             Self::Reader => "role:reader",
             Self::Member => "role:member",
             Self::Admin => "rule:context_is_admin",
         }
+    }
+
+    /// Whether it asks for a token that is good for a project. What the file says stands for itself.
+    fn needs_project(self) -> bool {
+        matches!(self, Self::Reader | Self::Member)
     }
 }
 
@@ -136,6 +150,30 @@ pub const RULES: &[(&str, Need)] = &[
     ("os_compute_api:os-availability-zone:list", Need::Reader),
     ("os_compute_api:os-availability-zone:detail", Need::Admin),
     ("os_compute_api:os-services:list", Need::Admin),
+    ("identity:authenticate", Need::Anyone),
+    ("identity:own_token", Need::Token),
+    ("identity:validate_token", Need::Service),
+    ("identity:get_user", Need::Own),
+    ("identity:change_password", Need::OnlyOwn),
+    ("identity:list_user_projects", Need::Own),
+    ("identity:get_project", Need::Token),
+    ("identity:get_domain", Need::Token),
+    ("identity:list_application_credentials", Need::Own),
+    ("identity:create_application_credential", Need::OnlyOwn),
+    ("identity:delete_application_credential", Need::Own),
+    ("identity:list_projects", Need::Admin),
+    ("identity:manage_projects", Need::Admin),
+    ("identity:list_users", Need::Admin),
+    ("identity:manage_users", Need::Admin),
+    ("identity:list_domains", Need::Admin),
+    ("identity:manage_domains", Need::Admin),
+    ("identity:list_roles", Need::Admin),
+    ("identity:manage_roles", Need::Admin),
+    ("identity:list_role_assignments", Need::Admin),
+    ("identity:list_grants", Need::Admin),
+    ("identity:manage_grants", Need::Admin),
+    ("identity:list_catalog", Need::Token),
+    ("identity:manage_catalog", Need::Admin),
 ];
 
 /// What the table asks of callers for `rule`, if it has it.
@@ -157,6 +195,8 @@ struct Rule {
     line: Option<usize>,
     /// Whether it looks at the target, itself or by a rule that it names.
     looks_at_target: bool,
+    /// Whether a token that is good for no project is refused.
+    needs_project: bool,
 }
 
 /// A rule, for showing.
@@ -172,11 +212,13 @@ pub struct Shown<'a> {
 
 impl Default for Policy {
     fn default() -> Self {
-        let table = RULES.iter().map(|(name, need)| (*name, need.rule())).chain(BASE.iter().copied());
-        let rule = |(name, text): (&str, &str)| {
+        let table = RULES.iter().map(|(name, need)| (*name, need.rule(), need.needs_project()));
+        let table = table.chain(BASE.iter().map(|(name, text)| (*name, *text, false)));
+        let rule = |(name, text, needs_project): (&str, &str, bool)| {
             // What could not be read would let nobody through; a test reads them all.
             let check = Check::parse(text).unwrap_or(Check::Nobody);
-            let rule = Rule { text: text.to_owned(), check, line: None, looks_at_target: false };
+            let (text, line) = (text.to_owned(), None);
+            let rule = Rule { text, check, line, looks_at_target: false, needs_project };
             (name.to_owned(), rule)
         };
         let mut policy = Self { rules: table.map(rule).collect() };
@@ -204,7 +246,8 @@ impl Policy {
             }
             let check = Check::parse(&line.text).map_err(|why| wrong(format!("'{}': {why}", line.name)))?;
             let text = line.text.clone();
-            let rule = Rule { text, check, line: Some(line.number), looks_at_target: false };
+            let (number, looks_at_target, needs_project) = (Some(line.number), false, false);
+            let rule = Rule { text, check, line: number, looks_at_target, needs_project };
             policy.rules.insert(line.name.clone(), rule);
         }
         let mut named = HashSet::new();
@@ -260,11 +303,13 @@ impl Policy {
         self.rules.contains_key(rule)
     }
 
-    /// Whether `caller` may do what `rule` is about to what belongs to `target`. A rule that does not exist
+    /// Whether `who` may do what `rule` is about to what belongs to `target`. A rule that does not exist
     /// lets nobody through.
-    pub fn allows(&self, caller: &Caller, target: &Target<'_>, rule: &str) -> bool {
+    pub fn allows<'a>(&self, who: impl Into<Who<'a>>, target: &Target<'_>, rule: &str) -> bool {
+        let who = who.into();
         match self.rules.get(rule) {
-            Some(found) => found.check.holds(caller, target, &|name| self.allows(caller, target, name)),
+            Some(found) if found.needs_project && who.caller.project.is_empty() => false,
+            Some(found) => found.check.holds(who, target, &|name| self.allows(who, target, name)),
             None => {
                 tracing::error!(rule, "there is no such rule; refusing");
                 false
@@ -273,8 +318,9 @@ impl Policy {
     }
 
     /// Whether `caller` is an administrator.
-    pub(crate) fn is_admin(&self, caller: &Caller) -> bool {
-        self.allows(caller, &Target::own(caller), IS_ADMIN)
+    pub(crate) fn is_admin<'a>(&self, who: impl Into<Who<'a>>) -> bool {
+        let who = who.into();
+        self.allows(who, &Target::own(who.caller), IS_ADMIN)
     }
 
     /// Whether the answer depends on whose the target is.

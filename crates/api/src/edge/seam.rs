@@ -21,6 +21,11 @@ use crate::edge::refused::{Refused, Style};
 use crate::edge::room::Lane;
 use crate::edge::version::{self, Version};
 use crate::edge::{body, once};
+use identity::{Backend, Known};
+
+/// The address that a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub std::net::IpAddr);
 
 static NOBODY: LazyLock<Arc<Caller>> =
     LazyLock::new(|| Arc::new(Caller { user: String::new(), project: String::new(), roles: Vec::new() }));
@@ -58,10 +63,11 @@ async fn pass(
     let settings = &shared.settings;
     let mut base = Base::new(settings.public_url.as_deref(), settings.tls.is_some(), &parts.headers, &path);
     let public = policy::need(route.rule) == Some(Need::Anyone);
-    let token_of = match public {
-        true => Arc::clone(&NOBODY),
-        false => identify(&shared, parts, &base)?,
+    let known = match public {
+        true => None,
+        false => Some(identify(&shared, parts, &base).await?),
     };
+    let token_of = known.as_ref().map_or_else(|| Arc::clone(&NOBODY), |known| Arc::clone(&known.caller));
     let lane = Lane::of(&parts.method, &path);
     if !public && lane != Lane::Admin {
         shared.room.count(&token_of.project, &shared.env)?;
@@ -87,7 +93,11 @@ async fn pass(
     }
     let server = captures.iter().find(|(key, _)| key == "id" && route.path.starts_with("/servers/{id}"));
     let server = server.and_then(|(_, id)| InstanceId::from_str(id).ok());
-    let permit = Permit::new(&shared, token_of, server);
+    let user = captures.iter().find(|(key, _)| key == "user_id").map(|(_, id)| id.clone());
+    let permit = match known {
+        Some(known) => Permit::of(&shared, known, server, user),
+        None => Permit::new(&shared, token_of, server),
+    };
     if !public {
         permit.allow(&shared, route.rule).await?;
     }
@@ -95,6 +105,9 @@ async fn pass(
     let header = parts.headers.get("x-skep-api").and_then(|value| value.to_str().ok());
     let extended =
         [header, params.last("skep")].into_iter().flatten().any(|value| truth(value) == Some(true));
+    let from = parts.extensions.get::<Peer>().map(|peer| peer.0);
+    let subject = parts.headers.get("x-subject-token").and_then(|value| value.to_str().ok());
+    let subject = subject.map(str::to_owned);
     let (body, memory) = if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
         let (body, memory) = body::read(&shared, &parts.headers, body).await?;
         body::check_type(&parts.headers, &body)?;
@@ -123,21 +136,53 @@ async fn pass(
         extended,
         key,
         once,
+        from,
+        subject,
     };
     call.key = once::key(route, &call, parts)?;
     once::answer(route, call, (place, memory)).await
 }
 
-/// Whom the request's token stands for; 401 with a pointer to the identity face otherwise.
-fn identify(shared: &Shared, parts: &Parts, base: &Base) -> Result<Arc<Caller>, Refused> {
-    let token = parts.headers.get("x-auth-token");
-    if let Some(caller) = token.and_then(|token| shared.tokens.validate(token.as_bytes())) {
-        return Ok(caller);
+/// What the request's token stands for; 401 with a pointer to the identity face otherwise.
+async fn identify(shared: &Shared, parts: &Parts, base: &Base) -> Result<Arc<Known>, Refused> {
+    let token = parts.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
+    let Some(known) = shared.identity.validate(token.unwrap_or_default()).await? else {
+        let mut refused =
+            Refused::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.");
+        let uri = match shared.identity.backend() {
+            Backend::Keystone(keystone) => keystone.public_url().to_owned(),
+            _ => format!("{}/identity", base.origin),
+        };
+        if let Ok(value) = HeaderValue::from_str(&format!("Keystone uri=\"{uri}\"")) {
+            refused.header = Some((WWW_AUTHENTICATE, value));
+        }
+        return Err(refused);
+    };
+    if let Some(rules) = &known.access_rules {
+        let (service, path) = service(parts.uri.path());
+        let method = parts.method.as_str();
+        if !rules.iter().any(|rule| rule.covers(service, method, path)) {
+            let why = "The application credential's access rules do not cover this request.";
+            return Err(Refused::new(StatusCode::FORBIDDEN, why));
+        }
     }
-    let mut refused =
-        Refused::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.");
-    if let Ok(value) = HeaderValue::from_str(&format!("Keystone uri=\"{}/identity\"", base.origin)) {
-        refused.header = Some((WWW_AUTHENTICATE, value));
+    Ok(known)
+}
+
+/// The type of the service that a path belongs to, and the path below where it is mounted.
+fn service(path: &str) -> (&'static str, &str) {
+    let mounts = [("/compute", "compute"), ("/image", "image"), ("/identity", "identity")];
+    for (mount, service) in mounts {
+        if let Some(rest) = path.strip_prefix(mount)
+            && rest.starts_with('/')
+        {
+            return (service, rest);
+        }
     }
-    Err(refused)
+    match path {
+        path if path.starts_with("/v3") => ("identity", path),
+        path if path.starts_with("/v2/") => ("image", path),
+        path if path.starts_with("/admin/") => ("skep", path),
+        path => ("compute", path),
+    }
 }

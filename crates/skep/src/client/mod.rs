@@ -14,7 +14,7 @@ mod settings;
 pub mod show;
 pub mod status;
 pub mod table;
-mod tls;
+pub mod tls;
 mod wait;
 
 use std::future::Future;

@@ -6,6 +6,7 @@
 mod agent;
 mod api;
 pub mod environment;
+mod identity;
 mod load;
 mod number;
 pub mod secret;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, Capacity, Engine};
 pub use api::{Api, Regional, Token};
+pub use identity::{Identity, Kind as IdentityKind};
 pub use load::{Source, load, tokens};
 pub use number::whole;
 use secret::Secret;
@@ -33,6 +35,8 @@ pub struct Config {
     pub health: Health,
     /// The API.
     pub api: Api,
+    /// Who callers are.
+    pub identity: Identity,
     /// The API level's database.
     pub api_database: Database,
     /// The API level's broker, from api to superconductor; optional, without it work waits for the sweep.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::agent::engine::docker::Docker;
 use futures::future::{join_all, try_join_all};
+use identity::{Bootstrap, Embedded};
 use model::{Cell, CellState, HostId, Resources};
 
 use super::control::Switch;
@@ -22,6 +23,11 @@ use crate::role::{DRAIN, Ground, Running, agent, api, cell, conductor, db, super
 
 /// Connections to each SQLite database; each costs a thread.
 const CONNECTIONS: u32 = 2;
+
+/// The id of the administrator, and of their project.
+const ID: &str = "dev";
+/// The administrator's name.
+const USER: &str = "admin";
 
 /// What a cloud is made of.
 pub struct Cloud<'a> {
@@ -45,6 +51,8 @@ pub struct Started {
     pub endpoints: Vec<(String, SocketAddr)>,
     /// How to make cells dark.
     pub switches: Vec<Switch>,
+    /// The administrator's password.
+    pub password: String,
     api: Running,
     others: Vec<(String, Running)>,
 }
@@ -61,6 +69,7 @@ impl Cloud<'_> {
         );
         synced.and(cells_synced)?;
         self.map(&above, &cells, ground).await?;
+        let password = self.bootstrap(&above, ground).await?;
 
         let api = api::open(&above, ground).await?;
         let (superconductor, router) = superconductor::open(&above, ground).await?;
@@ -80,7 +89,8 @@ impl Cloud<'_> {
                 move |drill| above.iter().filter(|router| router.drill(&name, drill)).count() == above.len();
             Switch { cell: cell.name, region: cell.region, gate: Default::default(), set: Box::new(set) }
         });
-        Ok(Started { endpoints: api.endpoints, switches: switches.collect(), api: api.running, others })
+        let (endpoints, switches) = (api.endpoints, switches.collect());
+        Ok(Started { endpoints, switches, password, api: api.running, others })
     }
 
     /// The API level's configuration.
@@ -96,8 +106,8 @@ impl Cloud<'_> {
         config.api.images.clone_from(&self.images);
         config.api.tokens = vec![Token {
             token: Secret::new(self.token.clone()),
-            user: "dev".into(),
-            project: "dev".into(),
+            user: ID.into(),
+            project: ID.into(),
             roles: vec!["admin".into(), "member".into(), "reader".into()],
         }];
         let mut regions: Vec<String> = self.dir.plan.cells().into_iter().map(|cell| cell.region).collect();
@@ -154,6 +164,29 @@ impl Cloud<'_> {
                 agent::start_on(engine, config, ground).await
             }
             Found::Scripted(_) => agent::start(config, ground).await,
+        }
+    }
+
+    /// Makes the administrator, who is the same user in the same project as who has the token.
+    async fn bootstrap(&self, above: &Config, ground: &Ground) -> Result<String, Failure> {
+        let db: api_db::Db = crate::role::database::open(&above.api_database, "api_database")?;
+        let kept = self.dir.password();
+        let wanted = Bootstrap {
+            user: USER.into(),
+            user_id: Some(ID.into()),
+            project: ID.into(),
+            project_id: Some(ID.into()),
+            reset_password: kept.is_none(),
+        };
+        let embedded = Embedded::without_loop(Default::default(), ground.env.clone(), db.clone());
+        let done = embedded.bootstrap(wanted).await;
+        db.close().await;
+        match (done?.password, kept) {
+            (Some(new), _) => {
+                self.dir.write("password", &format!("{new}\n"))?;
+                Ok(new)
+            }
+            (None, kept) => Ok(kept.unwrap_or_default()),
         }
     }
 

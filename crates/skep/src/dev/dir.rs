@@ -13,7 +13,8 @@ use crate::exit::Failure;
 /// Says that a directory is ours, and holds the plan.
 const PLAN: &str = "dev.toml";
 /// Everything that we ever put into it.
-const OURS: [&str; 7] = ["api.db", "cell0.db", "hosts", "token", "clouds.yaml", "skep.env", "control.sock"];
+const OURS: [&str; 8] =
+    ["api.db", "cell0.db", "hosts", "token", "password", "clouds.yaml", "skep.env", "control.sock"];
 
 /// A directory that this process alone uses, until it is dropped.
 pub struct Dir {
@@ -121,6 +122,12 @@ impl Dir {
                 Ok(token)
             }
         }
+    }
+
+    /// The administrator's password, if there was one.
+    pub fn password(&self) -> Option<String> {
+        let kept = std::fs::read_to_string(self.join("password")).ok()?;
+        Some(kept.trim().to_owned()).filter(|password| !password.is_empty())
     }
 
     /// Removes what we made, and the directory if nothing else lies in it.

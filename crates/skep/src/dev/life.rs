@@ -64,7 +64,7 @@ async fn run(options: &Options) -> Result<Code, Failure> {
     tokio::spawn(control.serve(stop.clone()));
     let checks = started.checks();
     health(options, checks.clone(), &stop).await?;
-    papers::write(&dir, &started.endpoints, &token)?;
+    papers::write(&dir, &started.endpoints, &token, &started.password)?;
     let missing = tokio::select! {
         missing = checks.wait(READY) => missing,
         () = signals.asked() => Vec::new(),

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+pub use cloud::reachable;
+
 use crate::exit::{Code, Failure};
 
 /// Where a cloud lies if nothing is said.

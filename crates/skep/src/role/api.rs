@@ -14,8 +14,9 @@ use verbs::Verbs;
 
 use super::level::Level;
 use super::process::DRAIN;
-use super::{Ground, Running, descriptors, ended, life, policy, tls};
-use crate::config::{self, Api as Section, Config, Token};
+use super::{Ground, Running, descriptors, ended, identity, life, policy, tls};
+use crate::config::{self, Api as Section, Config, IdentityKind, Token};
+use crate::dev::reachable;
 use crate::exit::Failure;
 
 /// Starts the API. It waits neither for a cell nor for the API database.
@@ -44,7 +45,7 @@ struct Endpoint {
 /// Starts the API.
 pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
     let section = &config.api;
-    let tokens = tokens(section)?;
+    let tokens = tokens(config)?;
     let settings = verbs_settings(section)?;
     let (policy, mut watches) = policy::open(section.policy_file.as_deref())?;
     let (tls, watch) = tls::open(section)?;
@@ -57,6 +58,8 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
     }
     let level = Level::open(config, ground).await?;
     let (router, bus) = (level.router.clone(), level.bus.clone());
+    let backend = identity::open(config, &ground.env, &level.db, level.shutdown.clone())?;
+    let regions = regions(&endpoints, tls.is_some());
     let verbs = Verbs::new(settings, ground.env.clone(), level.db.clone(), router.clone(), bus);
     let asked = verbs.clone();
     let addresses = endpoints.iter().map(|endpoint| (endpoint.region.clone(), endpoint.address)).collect();
@@ -68,6 +71,8 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
             public_url: endpoint.public_url,
             region: endpoint.region,
             tokens: tokens.clone(),
+            identity: backend.clone(),
+            regions: regions.clone(),
             policy: policy.clone(),
             tls: tls.clone(),
             trace: crate::log::continues(),
@@ -128,14 +133,32 @@ async fn bind(
     Ok(Endpoint { region: region.to_owned(), public_url: public_url.clone(), listener, address })
 }
 
+/// Regions and addresses for the catalog. A lone endpoint that does not know its address is found where the
+/// request found it.
+fn regions(endpoints: &[Endpoint], tls: bool) -> Vec<(String, Option<String>)> {
+    let scheme = if tls { "https" } else { "http" };
+    let address = |endpoint: &Endpoint| {
+        let address = SocketAddr::new(reachable(endpoint.address.ip()), endpoint.address.port());
+        (endpoints.len() > 1).then(|| format!("{scheme}://{address}"))
+    };
+    let one = |endpoint: &Endpoint| {
+        let url = endpoint.public_url.clone().or_else(|| address(endpoint));
+        (identity::region(&endpoint.region).to_owned(), url)
+    };
+    endpoints.iter().map(one).collect()
+}
+
 /// Tokens of the section and of its file.
-fn tokens(section: &Section) -> Result<Vec<StaticToken>, Failure> {
+fn tokens(config: &Config) -> Result<Vec<StaticToken>, Failure> {
+    let section = &config.api;
     let mut all = section.tokens.clone();
     if let Some(path) = &section.tokens_file {
         all.extend(config::tokens(path)?);
     }
-    if all.is_empty() {
-        return Err(Failure::usage("nobody could call: set api.tokens_file or [[api.tokens]]"));
+    if all.is_empty() && config.identity.kind == IdentityKind::Static {
+        return Err(Failure::usage(
+            "nobody could call: set api.tokens_file or [[api.tokens]], or another identity.kind than static",
+        ));
     }
     if let Some(short) = all.iter().find(|token| token.token.reveal().len() < 16) {
         let user = &short.user;

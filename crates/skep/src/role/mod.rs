@@ -8,6 +8,7 @@ pub mod database;
 pub mod db;
 mod descriptors;
 mod files;
+pub mod identity;
 mod level;
 pub mod policy;
 mod process;

@@ -9,6 +9,21 @@ use model::Caller;
 /// Deepest nesting of parentheses and `not` in one rule.
 const DEEPEST: usize = 32;
 
+/// Who a rule is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// User, project, roles.
+    pub caller: &'a Caller,
+    /// Whether their token is good for the cloud itself and not for a project.
+    pub system: bool,
+}
+
+impl<'a> From<&'a Caller> for Who<'a> {
+    fn from(caller: &'a Caller) -> Self {
+        Self { caller, system: false }
+    }
+}
+
 /// What a rule is asked about: to whom belongs what is acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
@@ -47,6 +62,8 @@ pub enum Check {
     IsAdmin(bool),
     /// `project_id:…` and `user_id:…`: whether the caller's is that.
     Is(Attribute, Value),
+    /// `system_scope:all`
+    SystemScope,
     /// `not …`
     Not(Box<Check>),
     /// `… and …`
@@ -99,7 +116,7 @@ impl Check {
             Self::IsAdmin(_) => see(super::IS_ADMIN),
             Self::Not(inner) => inner.each_rule(see),
             Self::All(inner) | Self::Any(inner) => inner.iter().for_each(|check| check.each_rule(see)),
-            Self::Everybody | Self::Nobody | Self::Role(_) | Self::Is(..) => {}
+            Self::Everybody | Self::Nobody | Self::Role(_) | Self::Is(..) | Self::SystemScope => {}
         }
     }
 
@@ -109,36 +126,40 @@ impl Check {
             Self::Is(_, value) => matches!(value, Value::OfTarget(_)),
             Self::Not(inner) => inner.looks_at_target(),
             Self::All(inner) | Self::Any(inner) => inner.iter().any(Self::looks_at_target),
-            Self::Everybody | Self::Nobody | Self::Role(_) | Self::Rule(_) | Self::IsAdmin(_) => false,
+            Self::Everybody | Self::Nobody | Self::Role(_) | Self::Rule(_) => false,
+            Self::IsAdmin(_) | Self::SystemScope => false,
         }
     }
 
-    /// Whether it lets `caller` act on `target`; `rule` answers for the rules that it names.
-    pub fn holds(&self, caller: &Caller, target: &Target<'_>, rule: &dyn Fn(&str) -> bool) -> bool {
+    /// Whether it lets `who` act on `target`; `rule` answers for the rules that it names.
+    pub fn holds(&self, who: Who<'_>, target: &Target<'_>, rule: &dyn Fn(&str) -> bool) -> bool {
         match self {
             Self::Everybody => true,
             Self::Nobody => false,
-            Self::Role(wanted) => caller.roles.iter().any(|held| includes(held, wanted)),
+            Self::SystemScope => who.system,
+            Self::Role(wanted) => who.caller.roles.iter().any(|held| includes(held, wanted)),
             Self::Rule(name) => rule(name),
             Self::IsAdmin(wanted) => rule(super::IS_ADMIN) == *wanted,
             Self::Is(attribute, value) => {
-                let own = Target::own(caller).of(*attribute);
-                match value {
-                    Value::Text(text) => own == text,
-                    Value::OfTarget(other) => own == target.of(*other),
-                }
+                let own = Target::own(who.caller).of(*attribute);
+                // Who has no project is nobody's owner.
+                !own.is_empty()
+                    && match value {
+                        Value::Text(text) => own == text,
+                        Value::OfTarget(other) => own == target.of(*other),
+                    }
             }
-            Self::Not(inner) => !inner.holds(caller, target, rule),
-            Self::All(inner) => inner.iter().all(|check| check.holds(caller, target, rule)),
-            Self::Any(inner) => inner.iter().any(|check| check.holds(caller, target, rule)),
+            Self::Not(inner) => !inner.holds(who, target, rule),
+            Self::All(inner) => inner.iter().all(|check| check.holds(who, target, rule)),
+            Self::Any(inner) => inner.iter().any(|check| check.holds(who, target, rule)),
         }
     }
 }
 
-/// Whether who holds `held` has the role `wanted` (in lower case) too: `admin` includes `member`, and
-/// `member` includes `reader`, as Keystone's default roles imply each other. Case does not matter.
+/// Whether who holds `held` has the role `wanted` (in lower case) too: `admin` includes `manager`, that
+/// `member`, and that `reader`, as Keystone's default roles imply each other. Case does not matter.
 fn includes(held: &str, wanted: &str) -> bool {
-    const IMPLIED: [&str; 3] = ["reader", "member", "admin"];
+    const IMPLIED: [&str; 4] = ["reader", "member", "manager", "admin"];
     let rank = |role: &str| IMPLIED.iter().position(|name| name.eq_ignore_ascii_case(role));
     held.to_lowercase() == wanted || matches!((rank(held), rank(wanted)), (Some(a), Some(b)) if a >= b)
 }
@@ -245,10 +266,12 @@ fn single(word: &str) -> Result<Check, String> {
             "False" | "false" | "0" => Ok(Check::IsAdmin(false)),
             _ => Err(format!("'{word}': is_admin is True or False")),
         },
+        "system_scope" if value == "all" => Ok(Check::SystemScope),
+        "system_scope" => Err(format!("'{word}': system_scope is all")),
         "project_id" => Ok(Check::Is(Attribute::Project, compared(word, value)?)),
         "user_id" => Ok(Check::Is(Attribute::User, compared(word, value)?)),
         _ => Err(format!(
-            "'{word}': '{kind}' is not known; there are role, rule, is_admin, project_id and user_id"
+            "'{word}': '{kind}' is not known; there are role, rule, is_admin, system_scope, project_id and user_id"
         )),
     }
 }

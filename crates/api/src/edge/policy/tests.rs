@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use model::Caller;
+
 use super::*;
 
 fn caller(roles: &[&str]) -> Caller {

@@ -1,4 +1,4 @@
-//! The identity face: just what clients need to discover it (Keystone v3).
+//! Version documents of the identity face.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
