@@ -121,6 +121,12 @@ impl Desk {
     }
 }
 
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
 async fn eventually(what: &str, is: impl Fn() -> bool, tell: impl Fn() -> String) {
     let env = Env::system();
     let until = env.monotonic() + DEADLINE;
