@@ -3,12 +3,24 @@
 //! `SKEP_SIM_SEED=N cargo test -p tests --test simulation one -- --nocapture` replays a seed and prints
 //! its whole trace.
 
+use model::bug::{self, Bug};
 use tests::sim::trace::Keep;
-use tests::sim::{self, Outcome};
+use tests::sim::{self, Outcome, Trial};
 
 fn number(name: &str) -> Option<u64> {
     #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
     std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn all(seed: u64) -> Trial {
+    Trial { keep: Keep::All, ..Trial::of(seed) }
+}
+
+/// The bug that `SKEP_SIM_BUG` names.
+fn planted() -> Option<Bug> {
+    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
+    let name = std::env::var("SKEP_SIM_BUG").ok()?;
+    bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name)
 }
 
 fn tell(outcome: &Outcome) {
@@ -23,7 +35,7 @@ fn tell(outcome: &Outcome) {
 
 #[test]
 fn without_evils_everything_is_as_asked() {
-    let outcome = sim::run(1, false, Keep::Last);
+    let outcome = sim::run(Trial { evil: false, ..Trial::of(1) });
     tell(&outcome);
     assert!(outcome.violations.is_empty());
     assert!(outcome.calls > 20);
@@ -32,7 +44,7 @@ fn without_evils_everything_is_as_asked() {
 #[test]
 fn the_same_seed_has_the_same_trace() {
     for seed in [1, 2, 3] {
-        let (one, two) = (sim::run(seed, true, Keep::All), sim::run(seed, true, Keep::All));
+        let (one, two) = (sim::run(all(seed)), sim::run(all(seed)));
         let differs = one.lines.iter().zip(&two.lines).position(|(a, b)| a != b);
         if let Some(at) = differs {
             let from = at.saturating_sub(5);
@@ -46,7 +58,7 @@ fn the_same_seed_has_the_same_trace() {
 #[test]
 fn one() {
     let Some(seed) = number("SKEP_SIM_SEED") else { return };
-    let outcome = sim::run(seed, true, Keep::Print);
+    let outcome = sim::run(Trial { keep: Keep::Print, bug: planted(), ..Trial::of(seed) });
     tell(&outcome);
     assert!(outcome.violations.is_empty(), "{} violations", outcome.violations.len());
 }
@@ -70,4 +82,20 @@ fn soak() {
     let sum = sim::seeds(from..u64::MAX, Some(std::time::Duration::from_secs(minutes * 60)));
     eprintln!("{sum}");
     assert!(sum.failed.is_empty(), "{sum}");
+}
+
+/// Each bug on purpose is found by some of the first seeds; otherwise the simulation would prove nothing.
+#[test]
+fn every_planted_bug_is_found() {
+    let found = sim::find(bug::ALL, 1..61);
+    for (bug, outcome) in &found {
+        match outcome {
+            Some((seed, violation)) => eprintln!("{bug:?}: seed {seed}: {violation}"),
+            None => eprintln!("{bug:?}: not found"),
+        }
+    }
+    let missed: Vec<Bug> =
+        found.iter().filter(|(_, outcome)| outcome.is_none()).map(|(bug, _)| *bug).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+    assert!(found.len() >= 10);
 }

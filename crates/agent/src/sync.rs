@@ -5,6 +5,7 @@ mod apply;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::bug::{Bug, planted};
 use model::{Context, Fault, InstanceId, WorkerId};
 use rpc::contract::{Register, SyncHost, Synced};
 use rpc::{Address, Bell, Bus, Ringing};
@@ -283,7 +284,7 @@ struct Unsend<'a> {
 
 impl Drop for Unsend<'_> {
     fn drop(&mut self) {
-        if let Some(sent) = &self.sent {
+        if let Some(sent) = self.sent.as_ref().filter(|_| !planted(Bug::ReportedOnce)) {
             self.table.unsend(sent);
         }
     }

@@ -1,6 +1,7 @@
 //! Applying what hosts saw. An observation counts only for the placement that it is about, and only if
 //! it is newer than the last one.
 
+use model::bug::{Bug, planted};
 use model::instance::{Power, Stage, Task};
 use model::sync::{Observation, Outcome};
 use model::{At, Fault, FaultKind, HostId, InstanceId, Intent, Timestamp};
@@ -118,7 +119,7 @@ pub async fn apply(
             }
             continue;
         }
-        if seen.seq <= row.obs_seq {
+        if seen.seq <= row.obs_seq && !planted(Bug::OldObservation) {
             continue;
         }
         let Some(change) = judge(row, seen)? else { continue };
@@ -165,7 +166,9 @@ pub async fn apply(
         // A row moved between reading and writing: the whole batch is judged again.
         return Err(Error::Contended("an instance changed while its report was applied".into()));
     }
-    claims::release(tx, &freed).await?;
+    if !planted(Bug::ClaimKept) {
+        claims::release(tx, &freed).await?;
+    }
     dirty::mark(tx, &marks, now).await?;
     Ok(out)
 }
@@ -211,6 +214,7 @@ fn judge(row: &Row, seen: &Observation) -> Result<Option<Change>, Error> {
         // It was given up here already; that the host failed says nothing of what it has left there.
         (_, Stage::Leaving) => same,
         (Outcome::Failed, Stage::Building) if intent == Intent::Gone => same,
+        (Outcome::Failed, Stage::Building) if planted(Bug::FailureIsEvidence) => retry(row, engine()),
         (Outcome::Failed, Stage::Building) => {
             Change { stage: Stage::Leaving, wish: true, fault: Some(engine()), ..same }
         }

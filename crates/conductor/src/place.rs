@@ -7,6 +7,7 @@ use std::time::Duration;
 use cell_db::claims::{self, Claim, Claimed, Waiting};
 use cell_db::instances::BUCKETS;
 use cell_db::{Tx, hosts};
+use model::bug::{Bug, planted};
 use model::failpoint::PLACE;
 use model::spec::Protocol;
 use model::{Fault, FaultKind, HostId, InstanceId, Timestamp};
@@ -43,7 +44,7 @@ pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: 
             () = shutdown.cancelled() => return,
             () = bell.rung() => {}
             () = conductor.place.notified() => {}
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = tokio::time::sleep(Duration::from_secs(1)), if !planted(Bug::DoorbellOnly) => {}
         }
         let mut placed = false;
         while !shutdown.is_cancelled() {

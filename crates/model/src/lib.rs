@@ -3,6 +3,7 @@
 //! Everything else links this crate; it links nothing of ours and knows neither SQL, nor HTTP, nor
 //! messages. Parsing and validation happen here, at the edge; the rest of the house trusts the types.
 
+pub mod bug;
 pub mod caller;
 pub mod cell;
 pub mod drill;

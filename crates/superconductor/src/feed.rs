@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api_db::index::{self, Heard};
 use cell_db::dirty::{self, Changed};
+use model::bug::{Bug, planted};
 use model::InstanceId;
 use router::CellHandle;
 use sql::{Error, Work};
@@ -49,6 +50,16 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Err
         Arc::new(changed.iter().map(|c| (c.instance.id, c.version)).collect());
     let heard: Arc<Vec<Heard>> =
         Arc::new(changed.into_iter().map(|c| Heard { instance: c.instance, version: c.version }).collect());
+    let forget = || {
+        let applied = applied.clone();
+        handle.write(move |tx| -> Work<'_, ()> {
+            let applied = applied.clone();
+            Box::pin(async move { dirty::forget(tx, &applied).await })
+        })
+    };
+    if planted(Bug::ForgottenFirst) {
+        forget().await?;
+    }
     shared
         .db
         .write(move |tx| -> Work<'_, u64> {
@@ -56,11 +67,6 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Err
             Box::pin(async move { index::apply(tx, &heard).await })
         })
         .await?;
-    handle
-        .write(move |tx| -> Work<'_, ()> {
-            let applied = applied.clone();
-            Box::pin(async move { dirty::forget(tx, &applied).await })
-        })
-        .await?;
+    forget().await?;
     Ok(more)
 }

@@ -8,10 +8,13 @@ use agent::engine::scripted::{Script, Scripted};
 use agent::engine::{Answer, Container, Created, Engine, Exit, Name, Order};
 use futures::stream::BoxStream;
 use model::image::ImageRef;
-use model::{Env, Fault, HostId};
+use model::{Env, Fault, FaultKind, HostId};
 use tokio::sync::Notify;
 
 use super::clock::Dice;
+
+/// What a lost reply looks like.
+const BROKE: &str = "the connection to the engine broke (simulated)";
 
 /// The engine of one host. Clones share it.
 #[derive(Clone)]
@@ -67,7 +70,7 @@ impl Flaky {
             let answer = call.await;
             tokio::time::sleep(after).await;
             match self.dice.percent(self.losing.load(Ordering::Relaxed)) {
-                true => Err(Fault::unavailable("the connection to the engine broke (simulated)")),
+                true => Err(Fault::unavailable(BROKE)),
                 false => answer,
             }
         })
@@ -85,7 +88,18 @@ impl Engine for Flaky {
         self.through(self.scripted.pull(image))
     }
     fn start(&self, name: Name) -> Answer<'_, ()> {
-        self.through(self.scripted.start(name))
+        Box::pin(async move {
+            let found = self.scripted.inspect(name).await;
+            let first = matches!(found, Ok(Some(container)) if !container.has_run);
+            let started = self.through(self.scripted.start(name)).await;
+            // An engine may say that a first start failed, and the container runs.
+            match started {
+                Err(fault) if first && fault.message == BROKE && self.dice.percent(50) => {
+                    Err(Fault::new(FaultKind::Engine, "the container could not be started (simulated)"))
+                }
+                started => started,
+            }
+        })
     }
     fn stop(&self, name: Name, grace: Duration) -> Answer<'_, ()> {
         self.through(self.scripted.stop(name, grace))

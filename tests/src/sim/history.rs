@@ -1,6 +1,6 @@
 //! What clients asked for and what they were told, and what is a lie at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Fault, FaultKind, InstanceId};
@@ -53,6 +53,7 @@ pub struct Life {
 struct Inner {
     lives: BTreeMap<String, Life>,
     lies: Vec<String>,
+    gone: BTreeSet<InstanceId>,
     calls: u64,
     quiet: bool,
     serial: u64,
@@ -84,6 +85,11 @@ impl History {
     pub fn lie(&self, what: String) {
         self.trace.add(format_args!("VIOLATION {what}"));
         self.lock().lies.push(what);
+    }
+
+    /// Whether there is anything that must not be.
+    pub fn has_lies(&self) -> bool {
+        !self.lock().lies.is_empty()
     }
 
     /// What must not be and was.
@@ -133,9 +139,18 @@ impl History {
 
     /// Changes what is known of a life.
     pub fn change(&self, name: &str, change: impl FnOnce(&mut Life)) {
-        if let Some(life) = self.lock().lives.get_mut(name) {
+        let mut inner = self.lock();
+        let mut gone = None;
+        if let Some(life) = inner.lives.get_mut(name) {
             change(life);
+            gone = life.id.filter(|_| life.gone);
         }
+        inner.gone.extend(gone);
+    }
+
+    /// What was seen to be gone.
+    pub fn gone(&self) -> BTreeSet<InstanceId> {
+        self.lock().gone.clone()
     }
 
     /// What is known of a life.

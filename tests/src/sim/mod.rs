@@ -16,6 +16,7 @@ pub mod history;
 pub mod judge;
 pub mod nemesis;
 pub mod role;
+mod panics;
 mod seeds;
 pub mod trace;
 pub mod world;
@@ -24,8 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Dice;
+use model::bug::{self, Bug};
 use nemesis::Nemesis;
-pub use seeds::{Sum, seeds};
+pub use seeds::{Sum, find, seeds};
 use trace::{Keep, Trace};
 use world::{Size, World};
 
@@ -68,28 +70,49 @@ fn size(seed: u64) -> Size {
     }
 }
 
-/// Simulates a seed; without `evil` nothing goes wrong.
-pub fn run(seed: u64, evil: bool, keep: Keep) -> Outcome {
-    let trace = Arc::new(Trace::new(keep));
-    let mut world = World::new(seed, size(seed), trace.clone());
+/// What is simulated.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    /// The seed.
+    pub seed: u64,
+    /// Whether anything goes wrong.
+    pub evil: bool,
+    /// A bug to plant.
+    pub bug: Option<Bug>,
+    /// What becomes of the trace.
+    pub keep: Keep,
+}
+
+impl Trial {
+    /// A seed with its evils.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, evil: true, bug: None, keep: Keep::Last }
+    }
+}
+
+/// Simulates, and stops at what must never be.
+pub fn run(trial: Trial) -> Outcome {
+    panics::listen();
+    bug::plant(trial.bug);
+    let trace = Arc::new(Trace::new(trial.keep));
+    let mut world = World::new(trial.seed, size(trial.seed), trace.clone());
     trace.add(format_args!("{:?}", world.size));
     let mut nemesis = Nemesis::new(&world);
     let span = Duration::from_secs(15) + world.dice.time(Duration::from_secs(20));
-    let mut doubled = None;
-    while world.now < span {
-        if evil {
+    while world.now < span && !world.history.has_lies() {
+        if trial.evil {
             nemesis.turn(&mut world);
         }
         world.turn();
-        world.watch(&mut doubled);
+        world.watch();
     }
     world.history.be_quiet();
     nemesis.heal(&mut world);
     let (mut violations, healed) = (Vec::new(), world.now);
     let mut look = healed + Duration::from_secs(2);
-    while world.now < healed + BOUND {
+    while world.now < healed + BOUND && !world.history.has_lies() {
         world.turn();
-        world.watch(&mut doubled);
+        world.watch();
         if world.now >= look {
             violations = judge::judge(&mut world);
             if violations.is_empty() {
@@ -99,8 +122,9 @@ pub fn run(seed: u64, evil: bool, keep: Keep) -> Outcome {
         }
     }
     violations.extend(world.history.lies());
-    Outcome {
-        seed,
+    violations.extend(panics::heard());
+    let outcome = Outcome {
+        seed: trial.seed,
         violations,
         virtual_time: world.now,
         rest: world.now - healed,
@@ -108,5 +132,8 @@ pub fn run(seed: u64, evil: bool, keep: Keep) -> Outcome {
         calls: world.history.calls(),
         hash: trace.hash(),
         lines: trace.lines(),
-    }
+    };
+    drop(world);
+    bug::plant(None);
+    outcome
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent::engine::scripted::Verb;
 use model::drill::Drill;
 use model::failpoint::{self, Mode};
-use model::{Fault, FaultKind, InstanceId};
+use model::{Fault, FaultKind};
 
 use super::world::{Part, World};
 
@@ -271,15 +271,6 @@ impl World {
         match at {
             0 => "api".to_owned(),
             at => self.sites[at - 1].cell.name.clone(),
-        }
-    }
-
-    /// Notes that two containers of an instance run, once.
-    pub fn watch(&self, doubled: &mut Option<InstanceId>) {
-        let found = self.doubled();
-        if let (Some(id), None) = (found, *doubled) {
-            self.history.lie(format!("two containers of {id} run at the same time"));
-            *doubled = found;
         }
     }
 }

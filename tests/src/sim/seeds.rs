@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use model::Env;
+use model::bug::Bug;
 
-use super::trace::Keep;
-use super::{Outcome, run};
+use super::{Outcome, Trial, run};
 
 /// What many seeds came to.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ pub fn seeds(range: Range<u64>, limit: Option<Duration>) -> Sum {
                     let late = limit.is_some_and(|limit| env.monotonic().saturating_sub(began) > limit);
                     let seed = next.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(seed) = seed.filter(|_| !late && lock().failed.len() < 10) else { return };
-                    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, true, Keep::Last)));
+                    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| run(Trial::of(seed))));
                     let outcome = ran.map_err(|panic| {
                         let text = panic.downcast_ref::<String>().cloned();
                         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
@@ -100,4 +100,26 @@ pub fn seeds(range: Range<u64>, limit: Option<Duration>) -> Sum {
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.took = env.monotonic().saturating_sub(began);
     sum
+}
+
+/// Looks for each bug with these seeds in their order, on all cores: the first seed that finds it, and how.
+pub fn find(bugs: &[Bug], seeds: Range<u64>) -> Vec<(Bug, Option<(u64, String)>)> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let (next, found) = (Mutex::new(bugs.iter().copied()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let bug = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(bug) = bug else { return };
+                    let first = seeds.clone().find_map(|seed| {
+                        let outcome = run(Trial { bug: Some(bug), ..Trial::of(seed) });
+                        outcome.violations.into_iter().next().map(|violation| (seed, violation))
+                    });
+                    found.lock().unwrap_or_else(PoisonError::into_inner).push((bug, first));
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

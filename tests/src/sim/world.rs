@@ -411,11 +411,17 @@ impl World {
         self.sites.iter().flat_map(|site| &site.hosts)
     }
 
-    /// An instance of which two containers run at this moment.
-    pub fn doubled(&self) -> Option<InstanceId> {
+    /// Notes what must not be at any moment: two running copies, and one of what was seen to be gone.
+    pub fn watch(&self) {
         let mut running: Vec<InstanceId> =
             self.hosts().flat_map(|host| host.engine.scripted.running()).map(|name| name.instance).collect();
         running.sort();
-        running.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+        for pair in running.windows(2).filter(|pair| pair[0] == pair[1]) {
+            self.history.lie(format!("two containers of {} run at the same time", pair[0]));
+        }
+        let gone = self.history.gone();
+        for id in running.iter().filter(|id| gone.contains(id)) {
+            self.history.lie(format!("{id} was gone and runs"));
+        }
     }
 }
