@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api_db::index::{self, Heard};
 use cell_db::dirty::{self, Changed};
-use model::bug::{Bug, planted};
 use model::InstanceId;
+use model::bug::{Bug, planted};
 use router::CellHandle;
 use sql::{Error, Work};
 

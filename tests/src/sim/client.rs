@@ -2,7 +2,7 @@
 //! against what it was told before.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::instance::Action;
@@ -22,7 +22,7 @@ const MOST: usize = 9;
 pub async fn run(verbs: Verbs, history: Arc<History>, number: usize, dice: Dice) {
     let caller =
         Caller { user: format!("u{number}"), project: format!("p{number}"), roles: vec!["member".into()] };
-    let client = Client { verbs, history, number, caller, dice };
+    let client = Client { verbs, history, number, caller, dice, last: Mutex::default() };
     loop {
         tokio::time::sleep(client.dice.time(Duration::from_millis(900))).await;
         if client.history.is_quiet() {
@@ -38,6 +38,8 @@ struct Client {
     number: usize,
     caller: Caller,
     dice: Dice,
+    /// What it changed last: often that is changed again, as soon as it may be.
+    last: Mutex<String>,
 }
 
 fn context() -> Context {
@@ -67,7 +69,10 @@ impl Client {
         let mine: Vec<Life> = self.history.lives().into_iter().filter(|l| l.client == self.number).collect();
         let known: Vec<&Life> = mine.iter().filter(|life| life.id.is_some()).collect();
         let standing = known.iter().filter(|life| life.delete.is_none()).count();
-        let one = (!known.is_empty()).then(|| known[self.dice.below(known.len() as u64) as usize]);
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let again = known.iter().find(|life| life.name == last && self.dice.percent(50)).copied();
+        let any = || known[self.dice.below(known.len() as u64) as usize];
+        let one = again.or_else(|| (!known.is_empty()).then(any));
         match (self.dice.below(100), one) {
             (0..30, _) if standing < MOST => self.boot().await,
             (0..45, Some(life)) if standing > 1 || life.delete.is_some() => self.delete(life).await,
@@ -154,6 +159,7 @@ impl Client {
         match told {
             Ok(()) => {
                 doubt.told = true;
+                life.name.clone_into(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner));
                 self.history.change(&life.name, |life| {
                     life.actions.0 += 1;
                     life.run = Some(action != Action::Stop);

@@ -15,8 +15,8 @@ pub mod engine;
 pub mod history;
 pub mod judge;
 pub mod nemesis;
-pub mod role;
 mod panics;
+pub mod role;
 mod seeds;
 pub mod trace;
 pub mod world;
@@ -32,7 +32,7 @@ use trace::{Keep, Trace};
 use world::{Size, World};
 
 /// How long after the healing everything must have come to rest.
-pub const BOUND: Duration = Duration::from_secs(180);
+pub const BOUND: Duration = Duration::from_secs(90);
 
 /// What one simulation came to.
 #[derive(Debug)]
