@@ -119,7 +119,7 @@ pub async fn apply(
             }
             continue;
         }
-        if seen.seq <= row.obs_seq && !planted(Bug::OldObservation) {
+        if seen.seq <= row.obs_seq {
             continue;
         }
         let Some(change) = judge(row, seen)? else { continue };

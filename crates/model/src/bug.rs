@@ -33,8 +33,6 @@ bugs! {
     ForgottenFirst;
     /// An engine's failure is taken as evidence that nothing runs.
     FailureIsEvidence;
-    /// An observation that is older than the last one counts.
-    OldObservation;
     /// Observations that did not arrive are not sent again.
     ReportedOnce;
     /// A list leaves out what its cell does not answer for.

@@ -129,7 +129,9 @@ impl Nemesis {
 
     fn strike(&mut self, world: &mut World, evil: Evil) {
         let dice = |limit: usize| world.dice.below(limit as u64) as usize;
-        let (process, disk) = (dice(world.processes.len()), dice(world.sites.len() + 2));
+        // The API database is what most promises hang on.
+        let disk = if world.dice.percent(30) { 0 } else { dice(world.sites.len() + 2) };
+        let process = dice(world.processes.len());
         let (mail, site, host) =
             (dice(world.sites.len() + 1), dice(world.sites.len()), dice(world.size.hosts));
         world.trace.add(format_args!("evil {evil:?}"));
@@ -162,9 +164,9 @@ impl Nemesis {
                 let faults = rpc::local::Faults {
                     seed: world.dice.below(u64::MAX),
                     loss: world.dice.below(40) as u8,
-                    duplication: world.dice.below(40) as u8,
+                    duplication: world.dice.below(60) as u8,
                     reorder: world.dice.below(60) as u8,
-                    delay: world.dice.time(Duration::from_millis(3_000)),
+                    delay: world.dice.time(Duration::from_millis(6_000)),
                 };
                 world.connector.hub().set_faults(&world.vhost(mail), faults);
                 self.later(world, 12, Cure::Mail(mail));
@@ -184,7 +186,7 @@ impl Nemesis {
             }
             Evil::Reply => {
                 let engine = &world.sites[site].hosts[host].engine;
-                engine.lose(10 + world.dice.below(50));
+                engine.lose(10 + world.dice.below(60));
                 engine.slow(world.dice.time(Duration::from_millis(1_500)));
                 self.later(world, 8, Cure::Engine(site, host));
             }

@@ -116,6 +116,7 @@ pub fn find(bugs: &[Bug], seeds: Range<u64>) -> Vec<(Bug, Option<(u64, String)>)
                         let outcome = run(Trial { bug: Some(bug), ..Trial::of(seed) });
                         outcome.violations.into_iter().next().map(|violation| (seed, violation))
                     });
+                    eprintln!("{bug:?}: found by {:?}", first.as_ref().map(|(seed, _)| seed));
                     found.lock().unwrap_or_else(PoisonError::into_inner).push((bug, first));
                 }
             });

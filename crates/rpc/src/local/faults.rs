@@ -13,7 +13,7 @@ pub struct Faults {
     pub duplication: u8,
     /// Percent of messages that overtake others.
     pub reorder: u8,
-    /// Every message is held back for a time up to this.
+    /// Every message is held back for a time up to this; most for a small part of it, some for most of it.
     pub delay: Duration,
 }
 
@@ -38,10 +38,13 @@ impl Dice {
         percent > 0 && self.next() % 100 < u64::from(percent)
     }
 
-    /// A time up to `limit`; draws nothing for zero.
+    /// A time up to `limit`, seldom a long one; draws nothing for zero.
     pub(super) fn time(&mut self, limit: Duration) -> Duration {
-        let micros = limit.as_micros() as u64;
-        if micros == 0 { Duration::ZERO } else { Duration::from_micros(self.next() % (micros + 1)) }
+        if limit.is_zero() {
+            return Duration::ZERO;
+        }
+        let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        limit.mul_f64(share.powi(4))
     }
 
     /// A place in a queue of `length` messages.
