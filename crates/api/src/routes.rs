@@ -9,8 +9,8 @@ use axum::routing::{MethodFilter, on};
 
 use crate::app::Shared;
 use crate::compute::{
-    self, actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, keypairs, quotas,
-    servers, usage, versions,
+    self, actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, hypervisors, keypairs,
+    quotas, servers, usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
@@ -100,7 +100,12 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/extensions/{alias}" "os_compute_api:extensions" extensions::show;
     GET "/os-availability-zone" "os_compute_api:os-availability-zone:list" catalog::zones;
     GET "/os-availability-zone/detail" "os_compute_api:os-availability-zone:detail" catalog::zones_detail;
-    GET "/os-services" "os_compute_api:os-services:list" catalog::services;
+    GET "/os-services" "os_compute_api:os-services:list" hypervisors::services;
+    GET "/os-hypervisors" "os_compute_api:os-hypervisors:list" hypervisors::index;
+    GET "/os-hypervisors/detail" "os_compute_api:os-hypervisors:list-detail" hypervisors::detail;
+    GET "/os-hypervisors/statistics" "os_compute_api:os-hypervisors:statistics" hypervisors::statistics;
+    GET "/os-hypervisors/{id}" "os_compute_api:os-hypervisors:show" hypervisors::show;
+    GET "/os-migrations" "os_compute_api:os-migrations:index" hypervisors::migrations;
 };
 
 /// The image face.

@@ -1,4 +1,5 @@
 //! Lists over several cells: against an oracle, and case by case.
 
+mod cases;
 mod house;
 mod oracle;

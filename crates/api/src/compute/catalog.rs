@@ -1,14 +1,10 @@
-//! What clients ask about the cloud as a whole: availability zones, services.
+//! What clients ask about the cloud as a whole: availability zones.
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
-use verbs::CellStatus;
-
-use crate::compute::view::PARTIAL_SINCE;
 use crate::edge::call::{Answered, Call};
-use crate::edge::json::{Object, answer};
-use crate::edge::version::Version;
+use crate::edge::json::answer;
+use axum::http::StatusCode;
 
 /// `GET /os-availability-zone`.
 pub async fn zones(call: Call) -> Answered {
@@ -50,43 +46,4 @@ async fn zone_list(call: &Call, detailed: bool) -> Answered {
             }
         });
     }))
-}
-
-/// `GET /os-services`: one row for each host's agent.
-pub async fn services(call: Call) -> Answered {
-    let cells = call.verbs()?.cells(&call.elevated()).await?;
-    let (binary, host) = (call.params.last("binary"), call.params.last("host"));
-    let rows = cells.iter().flat_map(|cell| cell.hosts.iter().map(move |row| (cell, row)));
-    let rows = rows.filter(|(cell, row)| {
-        binary.is_none_or(|binary| binary == "nova-compute")
-            && host.is_none_or(|host| host == row.name)
-            && (cell.up || call.version >= PARTIAL_SINCE)
-    });
-    Ok(answer(StatusCode::OK, |body| {
-        body.array("services", rows, |object, (cell, row)| service(object, cell, row, call.version));
-    }))
-}
-
-fn service(object: &mut Object<'_>, cell: &CellStatus, host: &verbs::HostStatus, version: Version) {
-    object.put("binary", "nova-compute");
-    object.put("host", &host.name);
-    if !cell.up {
-        object.put("status", "UNKNOWN");
-        return;
-    }
-    let nothing: Option<&str> = None;
-    if version >= Version(53) {
-        object.put("id", &host.id);
-    } else {
-        // Below 2.53 ids are numbers; the last 31 bits of the UUID will do for showing.
-        object.put("id", &(host.id.uuid().as_u128() as u32 >> 1));
-    }
-    object.put("zone", &host.zone);
-    object.put("status", if host.enabled { "enabled" } else { "disabled" });
-    object.put("state", if host.healthy { "up" } else { "down" });
-    object.put("updated_at", &nothing);
-    object.put("disabled_reason", &nothing);
-    if version >= Version(11) {
-        object.put("forced_down", &false);
-    }
 }

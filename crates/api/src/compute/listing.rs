@@ -3,12 +3,12 @@
 
 use std::str::FromStr;
 
+use model::InstanceId;
 use model::listing::Deleted;
-use model::{InstanceId, Timestamp};
 use uuid::Uuid;
 use verbs::{Field, Query, Read};
 
-use crate::compute::order;
+use crate::compute::{moment, order};
 use crate::edge::call::Call;
 use crate::edge::query::{Params, truth};
 use crate::edge::refused::Refused;
@@ -194,12 +194,12 @@ fn parse(params: &Params, asked: Asked<'_>) -> Result<Option<Query>, Refused> {
         return Err(Refused::bad(format!("Servers cannot be filtered by '{filter}' yet.")));
     }
     let (limit, order) = (params.number("limit")?, order::of(params, asked.version, asked.every)?);
-    let time = |name| match value(name).map(Timestamp::from_str) {
+    let time = |name| match value(name).map(|text| (text, moment::parse(text))) {
         None => Ok(None),
-        Some(Ok(time)) => Ok(Some(time)),
-        Some(Err(fault)) => {
-            Err(Refused::bad(format!("Invalid input for query parameters {name}. {}", fault.message)))
-        }
+        Some((_, Some(time))) => Ok(Some(time)),
+        Some((text, None)) => Err(Refused::bad(format!(
+            "Invalid input for query parameters {name}. Value: {text}. '{text}' is not a 'date-time'"
+        ))),
     };
     let (since, before) = (time("changes-since")?, time("changes-before")?);
     if since.zip(before).is_some_and(|(since, before)| since > before) {

@@ -10,6 +10,7 @@ pub mod fields;
 pub mod flavor_manage;
 pub mod flavors;
 pub mod groups;
+pub mod hypervisors;
 pub mod keypairs;
 pub mod listing;
 pub mod moment;

@@ -160,7 +160,8 @@ fn next_link(call: &Call, body: &mut Object<'_>, path: &str, next: InstanceId) {
     });
 }
 
-fn count_dark(response: &mut Response, cells: usize) {
+/// Tells how many cells did not answer, if any.
+pub fn count_dark(response: &mut Response, cells: usize) {
     if cells > 0 {
         response.headers_mut().insert(DARK_CELLS, HeaderValue::from(cells));
     }

@@ -174,6 +174,11 @@ pub const RULES: &[(&str, Need)] = &[
     ("identity:manage_grants", Need::Admin),
     ("identity:list_catalog", Need::Token),
     ("identity:manage_catalog", Need::Admin),
+    ("os_compute_api:os-hypervisors:list", Need::Admin),
+    ("os_compute_api:os-hypervisors:list-detail", Need::Admin),
+    ("os_compute_api:os-hypervisors:statistics", Need::Admin),
+    ("os_compute_api:os-hypervisors:show", Need::Admin),
+    ("os_compute_api:os-migrations:index", Need::Admin),
 ];
 
 /// What the table asks of callers for `rule`, if it has it.
