@@ -7,6 +7,8 @@
 #   services.sh database|drop-database DIR NAME            create or drop a PostgreSQL database (UTF8, C collation)
 #   services.sh query DIR DATABASE SQL                     run SQL; one line a row, columns parted by tabs
 #   services.sh vhost DIR NAME…                            create RabbitMQ vhosts that guest may use
+#   services.sh empty-vhost DIR VHOST…                     delete vhosts and make them anew, as an empty broker would be
+#   services.sh alarm DIR on|off                           RabbitMQ's memory alarm, which blocks whoever publishes
 #   services.sh purge|queues DIR VHOST                     empty all queues of a vhost; list name, messages, consumers
 #
 # Everything lies in DIR, and on the ports BASEPORT … BASEPORT+99 of 127.0.0.1 (0 or nothing: a free base is
@@ -121,6 +123,11 @@ start_rabbit() ( # a subshell: its environment is its own
 stop_rabbit() { end "$(rabbit_main)" TERM 30; }
 kill_rabbit() { local p; p=$(rabbit_main); kill -KILL "$p" 2>/dev/null || true; until_ok 10 dead "$p"; }
 rabbit_eval() ( rabbit_env; timeout 60 rabbitmqctl -q eval "$1" >/dev/null )
+vhost_names() { local names= v; for v in "$@"; do vhost_name "$v"; names+=${names:+,}"<<\"$v\">>"; done; echo "$names"; }
+make_vhosts() {
+  rabbit_eval "[begin case rabbit_vhost:exists(V) of true -> ok; false -> rabbit_vhost:add(V, <<\"tests\">>) end,
+    ok = rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>) end || V <- [$(vhost_names "$@")]]."
+}
 vhost_name() { [[ $1 =~ ^[A-Za-z0-9._-]+$ ]] || die "'$1' is no name for a vhost: use letters, digits, dot, dash, underscore"; }
 
 # --- Docker Engine ---------------------------------------------------------------------------------------------
@@ -242,11 +249,14 @@ case $verb in
   database) psql postgres "CREATE DATABASE \"$1\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'" ;;
   drop-database) psql postgres "DROP DATABASE IF EXISTS \"$1\" WITH (FORCE)" ;;
   query) psql "$1" "$2" ;;
-  vhost)
+  vhost) [ $# -gt 0 ] || usage; make_vhosts "$@" ;;
+  empty-vhost)
     [ $# -gt 0 ] || usage
-    names=; for v in "$@"; do vhost_name "$v"; names+=${names:+,}"<<\"$v\">>"; done
-    rabbit_eval "[begin case rabbit_vhost:exists(V) of true -> ok; false -> rabbit_vhost:add(V, <<\"tests\">>) end,
-      ok = rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>) end || V <- [$names]]." ;;
+    rabbit_eval "[rabbit_vhost:delete(V, <<\"tests\">>) || V <- [$(vhost_names "$@")]]."
+    make_vhosts "$@" ;;
+  alarm)
+    case ${1:-} in on) level=0.000001 ;; off) level=0.4 ;; *) usage ;; esac
+    rabbit_eval "vm_memory_monitor:set_vm_memory_high_watermark($level)." ;;
   purge) vhost_name "$1"; rabbit_eval "[rabbit_amqqueue:purge(Q) || Q <- rabbit_amqqueue:list(<<\"$1\">>)]." ;;
   queues) vhost_name "$1"; rabbit_env; timeout 60 rabbitmqctl -q --no-table-headers list_queues -p "$1" name messages consumers ;;
   *) usage ;;

@@ -83,6 +83,16 @@ impl Services {
         }
     }
 
+    /// Whether it has this part.
+    pub fn has(&self, part: Part) -> bool {
+        let name = match part {
+            Part::Postgres => "SKEP_TEST_PG",
+            Part::Rabbit => "SKEP_TEST_AMQP",
+            Part::Docker => "SKEP_TEST_DOCKER",
+        };
+        self.env.contains_key(name)
+    }
+
     /// Its PostgreSQL.
     pub fn postgres(&self) -> Postgres {
         Postgres { folder: self.folder.clone(), url: self.address("SKEP_TEST_PG") }
@@ -128,9 +138,19 @@ impl Services {
         self.act("thaw", part);
     }
 
+    /// Raises or ends RabbitMQ's memory alarm: while it lasts, whoever publishes is blocked.
+    pub fn alarm(&self, on: bool) {
+        self.is_own();
+        must(&self.folder, "alarm", &[if on { "on" } else { "off" }]);
+    }
+
     fn act(&self, verb: &str, part: Part) {
-        assert!(self.private, "other stories use these services: hurt only what Services::private started");
+        self.is_own();
         must(&self.folder, &format!("{verb}-{}", part.word()), &[]);
+    }
+
+    fn is_own(&self) {
+        assert!(self.private, "other stories use these services: hurt only what Services::private started");
     }
 }
 
@@ -275,6 +295,13 @@ impl Vhost {
     /// Empties all its queues of what waits in them.
     pub fn purge(&self) {
         must(&self.folder, "purge", &[&self.name]);
+    }
+
+    /// Deletes these and makes them anew: no queue, no exchange, no connection is left.
+    pub fn empty(vhosts: &[Vhost]) {
+        let Some(first) = vhosts.first() else { return };
+        let names: Vec<&str> = vhosts.iter().map(|vhost| vhost.name.as_str()).collect();
+        must(&first.folder, "empty-vhost", &names);
     }
 
     /// Its queues: name, messages, consumers.

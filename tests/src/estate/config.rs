@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::process::Command;
 
 use model::{Env, HostId};
 
 use super::{Engine, Plan, Role};
-use crate::services::{Database, Docker, Vhost};
-use crate::{Folder, free_port};
+use crate::{Folder, free_port, skep};
 
 /// Users: name, project, role.
 const USERS: [(&str, &str, &str); 3] =
@@ -45,6 +45,17 @@ pub fn clouds_by_credential(url: &str, id: &str, secret: &str) -> String {
     )
 }
 
+/// The URLs by which the processes of an estate reach what they need.
+pub struct Ways {
+    pub api: String,
+    pub cell0: String,
+    pub cells: Vec<String>,
+    /// That of the API level, then those of the cells.
+    pub vhosts: Vec<String>,
+    /// Those of the cells' engines; none if they are pretended.
+    pub engines: Vec<String>,
+}
+
 /// Writes what the processes of an estate read.
 pub struct Papers<'a> {
     pub folder: &'a Folder,
@@ -53,20 +64,11 @@ pub struct Papers<'a> {
 
 impl Papers<'_> {
     /// Writes all files.
-    pub fn write(
-        &self,
-        api: &Database,
-        cell0: &Database,
-        cells: &[Database],
-        vhosts: &[Vhost],
-        docker: Option<&Docker>,
-    ) {
+    pub fn write(&self, ways: &Ways) {
         let mut text = format!(
             "[api]\nimages = ['skep/web:1']\n[api_database]\nurl = '{}'\n[cell0.database]\nurl = '{}'\n\
              [api_transport]\nurl = '{}'\n[router]\nconnections = 4\n",
-            api.url(),
-            cell0.url(),
-            vhosts[0].url()
+            ways.api, ways.cell0, ways.vhosts[0]
         );
         for (user, project, role) in USERS {
             let token = token(user);
@@ -76,13 +78,13 @@ impl Papers<'_> {
             );
         }
         self.put("api.toml", &text);
-        for (n, (cell, vhost)) in cells.iter().zip(&vhosts[1..]).enumerate() {
-            self.cell(n + 1, cell.url(), vhost.url(), docker);
+        for (n, (cell, vhost)) in ways.cells.iter().zip(&ways.vhosts[1..]).enumerate() {
+            self.cell(n + 1, cell, vhost, ways.engines.get(n).map(String::as_str));
         }
     }
 
-    /// Writes the files of a cell, counted from 1; gives its name.
-    pub fn cell(&self, n: usize, database: &str, vhost: &str, docker: Option<&Docker>) -> String {
+    /// Writes the files of a cell, counted from 1, whose hosts have the engine of this URL; gives its name.
+    pub fn cell(&self, n: usize, database: &str, vhost: &str, engine: Option<&str>) -> String {
         let name = format!("cell{n}");
         let head = format!("[cell]\nname = '{name}'\n[cell.transport]\nurl = '{vhost}'\n");
         let conductor = format!(
@@ -90,22 +92,22 @@ impl Papers<'_> {
         );
         self.put(&format!("{name}.toml"), &conductor);
         for (host, _) in self.hosts().filter(|(_, home)| *home == name) {
-            let agent = head.clone() + &self.agent(&host, docker);
+            let agent = head.clone() + &self.agent(&host, engine);
             self.put(&format!("{host}.toml"), &agent);
         }
         name
     }
 
-    fn agent(&self, host: &str, docker: Option<&Docker>) -> String {
+    fn agent(&self, host: &str, engine: Option<&str>) -> String {
         let slots = self.plan.slots;
         let state = self.folder.join(host);
         if let Err(error) = std::fs::create_dir_all(&state) {
             panic!("cannot create {}: {error}", state.display());
         }
-        let engine = match (self.plan.engine, docker) {
+        let engine = match (self.plan.engine, engine) {
             // One engine under all hosts: they share its ports.
-            (Engine::Docker, Some(docker)) => {
-                format!("engine = 'docker'\nengine_url = '{}'\nengine_name = 'shared'", docker.url())
+            (Engine::Docker, Some(url)) => {
+                format!("engine = 'docker'\nengine_url = '{url}'\nengine_name = 'shared'")
             }
             _ => "engine = 'scripted'".to_owned(),
         };
@@ -165,5 +167,37 @@ impl Papers<'_> {
             add(format!("agent-{host}"), "agent", format!("{host}.toml"), None);
         }
         roles
+    }
+}
+
+/// Makes the schemas and maps the cells, with the commands that an operator uses.
+pub fn prepare(folder: &Folder, ways: &Ways) {
+    let api = folder.join("api.toml").display().to_string();
+    must(&["db", "sync", "--config", &api]);
+    for (n, (cell, vhost)) in ways.cells.iter().zip(&ways.vhosts[1..]).enumerate() {
+        let name = format!("cell{}", n + 1);
+        must(&["db", "sync", "--config", &folder.join(format!("{name}.toml")).display().to_string()]);
+        let urls = ["--database-url", cell, "--transport-url", vhost];
+        let mut create = vec!["cell", "create", "--config", &api, "--name", &name, "--region", "here"];
+        // Their roles start later, all at once.
+        create.extend(["--state", "active"]);
+        create.extend(urls);
+        must(&create);
+    }
+}
+
+fn must(arguments: &[&str]) {
+    let done = Command::new("timeout").arg("60").arg(skep()).args(arguments).env_clear().output();
+    match done {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            panic!(
+                "skep {}: {}\n{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            )
+        }
+        Err(error) => panic!("cannot start skep: {error}"),
     }
 }

@@ -27,7 +27,7 @@ impl Estate {
         let vhost = shared.rabbit().vhost("new");
         self.plan = Plan { cells: self.plan.cells + 1, ..self.plan };
         let papers = Papers { folder: &self.folder, plan: &self.plan };
-        let docker = self.containers.as_ref().map(|containers| &containers.docker);
+        let docker = self.containers.as_ref().map(|containers| containers.docker.url());
         let name = papers.cell(self.plan.cells, database.url(), vhost.url(), docker);
         if let Some(containers) = &mut self.containers {
             let hosts = papers.hosts().filter(|(_, home)| *home == name);

@@ -7,6 +7,7 @@ mod chance;
 mod config;
 mod containers;
 mod grow;
+mod proxies;
 mod user;
 
 use std::collections::BTreeMap;
@@ -18,14 +19,15 @@ use agent::engine::Engine as _;
 use model::HostId;
 
 use crate::check::{Books, Engines};
-use crate::services::{Database, Docker, Services, Vhost};
+use crate::services::{Database, Docker, Part, Services, Vhost};
 use crate::{Client, Folder, OpenStack, Process, Signal, eventually, free_port, skep};
-use config::Papers;
+use config::{Papers, Ways, prepare};
 use containers::Containers;
 
 pub use chance::Chance;
 pub use config::token;
 pub use grow::Site;
+pub use proxies::Proxies;
 pub use user::{Published, User, id, server};
 
 /// The longest that roles may take to be ready.
@@ -58,11 +60,14 @@ pub struct Plan {
     pub slots: i64,
     /// What runs containers.
     pub engine: Engine,
+    /// Whether there are proxies before the API database and all that the first cell has.
+    pub proxied: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { cells: 3, apis: 1, superconductors: 1, hosts: 1, slots: 100, engine: Engine::Docker }
+        let engine = Engine::Docker;
+        Self { cells: 3, apis: 1, superconductors: 1, hosts: 1, slots: 100, engine, proxied: false }
     }
 }
 
@@ -81,6 +86,7 @@ pub struct Estate {
     // Dropped in this order: processes, then what they made, then where it lay.
     roles: BTreeMap<String, Role>,
     containers: Option<Containers>,
+    proxies: Option<Proxies>,
     /// What it was made of.
     pub plan: Plan,
     apis: Vec<u16>,
@@ -101,26 +107,40 @@ impl Estate {
         Self::start_on(plan, None).await
     }
 
-    /// The same with all vhosts, and the database of the first cell, on services that a story may hurt.
+    /// The same with all vhosts, the database of the first cell, and the engine, on services that a story
+    /// may hurt, as far as it has them.
     ///
     /// # Panics
     /// If something does not start.
     pub async fn start_on(plan: Plan, hurt: Option<&Services>) -> Self {
         let shared = Services::shared();
+        let of = |part| hurt.filter(|hurt| hurt.has(part)).unwrap_or(&shared);
         let folder = Folder::new("estate");
         let (api, cell0) = (shared.postgres().database("api"), shared.postgres().database("cell0"));
         let cells: Vec<Database> = (1..=plan.cells)
-            .map(|n| match hurt {
-                Some(hurt) if n == 1 => hurt.postgres().database("cell1"),
-                _ => shared.postgres().database(&format!("cell{n}")),
+            .map(|n| {
+                let services = if n == 1 { of(Part::Postgres) } else { &shared };
+                services.postgres().database(&format!("cell{n}"))
             })
             .collect();
         let names: Vec<String> = (0..=plan.cells).map(|n| format!("v{n}")).collect();
-        let vhosts = hurt.unwrap_or(&shared).rabbit().vhosts_of(&names);
-        let docker = (plan.engine == Engine::Docker).then(|| shared.docker());
+        let vhosts = of(Part::Rabbit).rabbit().vhosts_of(&names);
+        let docker = (plan.engine == Engine::Docker).then(|| of(Part::Docker).docker());
+        let mut ways = Ways {
+            api: api.url().to_owned(),
+            cell0: cell0.url().to_owned(),
+            cells: cells.iter().map(|cell| cell.url().to_owned()).collect(),
+            vhosts: vhosts.iter().map(|vhost| vhost.url().to_owned()).collect(),
+            engines: docker.iter().map(|docker| docker.url().to_owned()).cycle().take(plan.cells).collect(),
+        };
+        let proxies = match plan.proxied {
+            true => Some(Proxies::before(&mut ways, docker.as_ref(), &folder).await),
+            false => None,
+        };
         let papers = Papers { folder: &folder, plan: &plan };
-        papers.write(&api, &cell0, &cells, &vhosts, docker.as_ref());
-        prepare(&folder, &cells, &vhosts);
+        papers.write(&ways);
+        // The commands run beside the proxies, which are tasks of this runtime.
+        tokio::task::block_in_place(|| prepare(&folder, &ways));
         let apis: Vec<u16> = (0..plan.apis).map(|_| free_port()).collect();
         let containers = docker.map(|docker| {
             let hosts = papers.hosts().map(|(name, _)| papers.host_id(&name)).collect();
@@ -129,7 +149,7 @@ impl Estate {
         let roles = papers.roles(&apis);
         let books = Books::open(api.url()).await;
         let mut estate =
-            Self { roles, containers, plan, apis, books, api, cells, vhosts, _cell0: cell0, folder };
+            Self { roles, containers, proxies, plan, apis, books, api, cells, vhosts, _cell0: cell0, folder };
         for name in estate.names("") {
             estate.run(&name);
         }
@@ -336,6 +356,11 @@ impl Estate {
         format!("http://127.0.0.1:{}", self.apis[api])
     }
 
+    /// Where the agent of a host keeps what it must not forget.
+    pub fn state(&self, host: &str) -> std::path::PathBuf {
+        self.folder.join(host)
+    }
+
     /// The API database.
     pub fn api_database(&self) -> &Database {
         &self.api
@@ -352,6 +377,14 @@ impl Estate {
     /// Its vhosts: that of the API level, then those of the cells.
     pub fn vhosts(&self) -> &[Vhost] {
         &self.vhosts
+    }
+
+    /// Its proxies.
+    ///
+    /// # Panics
+    /// If its plan asks for none.
+    pub fn proxies(&self) -> &Proxies {
+        self.proxies.as_ref().unwrap_or_else(|| panic!("this estate has no proxies"))
     }
 
     /// The engine under its hosts, if it has one.
@@ -422,38 +455,6 @@ impl Estate {
 
     fn role(&mut self, name: &str) -> &mut Role {
         self.roles.get_mut(name).unwrap_or_else(|| panic!("there is no process {name}"))
-    }
-}
-
-/// Makes the schemas and maps the cells, with the commands that an operator uses.
-fn prepare(folder: &Folder, cells: &[Database], vhosts: &[Vhost]) {
-    let api = folder.join("api.toml").display().to_string();
-    must(&["db", "sync", "--config", &api]);
-    for (n, (cell, vhost)) in cells.iter().zip(&vhosts[1..]).enumerate() {
-        let name = format!("cell{}", n + 1);
-        must(&["db", "sync", "--config", &folder.join(format!("{name}.toml")).display().to_string()]);
-        let urls = ["--database-url", cell.url(), "--transport-url", vhost.url()];
-        let mut create = vec!["cell", "create", "--config", &api, "--name", &name, "--region", "here"];
-        // Their roles start later, all at once.
-        create.extend(["--state", "active"]);
-        create.extend(urls);
-        must(&create);
-    }
-}
-
-fn must(arguments: &[&str]) {
-    let done = Command::new("timeout").arg("60").arg(skep()).args(arguments).env_clear().output();
-    match done {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            panic!(
-                "skep {}: {}\n{}",
-                arguments.join(" "),
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            )
-        }
-        Err(error) => panic!("cannot start skep: {error}"),
     }
 }
 
