@@ -198,6 +198,21 @@ async fn a_zombie_may_repeat_every_step() {
     in_fours(cases).await;
 }
 
+/// Every failpoint that the code lists fires under ordinary work, so that none of them stands where nothing
+/// passes; and each one is passed by production code.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_failpoint_fires() {
+    let (cloud, running) = start().await;
+    for point in failpoint::ALL {
+        cloud.failpoints.arm(*point, Mode::FailBefore, 1);
+    }
+    let work = work(&cloud, running).await;
+    for point in failpoint::ALL {
+        fired(&cloud, *point).await;
+    }
+    settled(&cloud, "after each point fired once", &work).await;
+}
+
 /// This build has them, and no crate asks for them: a release build of `skep` has none.
 #[test]
 fn failpoints_are_asked_for_by_tests_alone() {
