@@ -1,0 +1,58 @@
+//! Faults of what separate processes stand on: brokers, databases, engines, disks, networks and messages that
+//! freeze, die, lose, double and lie. Each case ends by the checker.
+//!
+//! What a case hurts belongs to it: services of its own, proxies, vhosts, or a disk. What takes minutes is
+//! not part of every run: `cargo test -p tests --test faults -- --ignored`.
+
+#[path = "faults/above.rs"]
+mod above;
+#[path = "faults/brokers.rs"]
+mod brokers;
+#[path = "faults/databases.rs"]
+mod databases;
+#[path = "faults/disks.rs"]
+mod disks;
+#[path = "faults/engines.rs"]
+mod engines;
+#[path = "faults/herd.rs"]
+mod herd;
+#[path = "faults/messages.rs"]
+mod messages;
+
+use std::time::Duration;
+
+use tests::{Estate, eventually};
+use tokio::sync::{Mutex, MutexGuard};
+
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// The longest until a fault shows: deadlines of calls, heartbeats, and a machine that is busy.
+const SHOWS: Duration = Duration::from_secs(90);
+
+/// Waits until no other story of this file runs.
+async fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().await
+}
+
+/// Waits until an agent has failed to reach its cell since the count was `before`: the fault is felt.
+async fn felt(estate: &Estate, agent: &str, before: f64) {
+    eventually(SHOWS, &format!("{agent} cannot reach its cell"), async || {
+        match failures(estate, agent).await {
+            now if now > before => Ok(()),
+            now => Err(format!("{now} calls failed")),
+        }
+    })
+    .await;
+}
+
+/// How often an agent failed to reach its cell.
+async fn failures(estate: &Estate, agent: &str) -> f64 {
+    estate.metric(agent, "skep_agent_sync_failures_total").await.unwrap_or_default()
+}
+
+/// Waits until all of these are ACTIVE and the cloud is at rest with so many containers.
+async fn all_active(estate: &Estate, ids: &[String], containers: usize) {
+    let counts = estate.user("alice").settle(ids).await;
+    assert_eq!(counts.get("ACTIVE"), Some(&ids.len()), "{counts:?}");
+    assert_eq!(estate.at_rest().await, containers);
+}
