@@ -1,8 +1,8 @@
 //! Faults of what separate processes stand on: brokers, databases, engines, disks, networks and messages that
 //! freeze, die, lose, double and lie. Each case ends by the checker.
 //!
-//! What a case hurts belongs to it: services of its own, proxies, vhosts, or a disk. What takes minutes is
-//! not part of every run: `cargo test -p tests --test faults -- --ignored`.
+//! What a case hurts belongs to it: services of its own, proxies, vhosts, or a disk. Two cases are not part of
+//! every run: `cargo test -p tests --test faults -- --ignored`.
 
 #[path = "faults/above.rs"]
 mod above;
