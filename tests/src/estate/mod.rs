@@ -356,11 +356,6 @@ impl Estate {
         format!("http://127.0.0.1:{}", self.apis[api])
     }
 
-    /// Where the agent of a host keeps what it must not forget.
-    pub fn state(&self, host: &str) -> std::path::PathBuf {
-        self.folder.join(host)
-    }
-
     /// The API database.
     pub fn api_database(&self) -> &Database {
         &self.api

@@ -59,7 +59,7 @@ async fn an_agents_disk_may_be_full() {
     let alice = estate.user("alice");
     let agent = "agent-cell1-h1";
     estate.kill(agent);
-    let disk = Disk::over(&estate.state("cell1-h1"), 16);
+    let disk = Disk::over(&estate.path("cell1-h1"), 16);
     estate.run(agent);
     estate.ready("").await;
     let old = alice.boot_many("old", 4).await;
