@@ -186,7 +186,7 @@ pub fn prepare(folder: &Folder, ways: &Ways) {
     }
 }
 
-fn must(arguments: &[&str]) {
+pub fn must(arguments: &[&str]) {
     let done = Command::new("timeout").arg("60").arg(skep()).args(arguments).env_clear().output();
     match done {
         Ok(output) if output.status.success() => {}

@@ -21,7 +21,7 @@ use model::HostId;
 use crate::check::{Books, Engines};
 use crate::services::{Database, Docker, Part, Services, Vhost};
 use crate::{Client, Folder, OpenStack, Process, Signal, eventually, free_port, skep};
-use config::{Papers, Ways, prepare};
+use config::{Papers, Ways, must, prepare};
 use containers::Containers;
 
 pub use chance::Chance;
