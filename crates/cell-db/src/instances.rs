@@ -123,6 +123,7 @@ pub async fn insert(tx: &mut Tx, new: &[New], now: Timestamp) -> Result<(), Erro
     if inserted.len() < new.len() {
         let rows = new.iter().map(|new| args![new.id, new.epoch, new.saga_token]).collect();
         tx.exec_rows(FENCE, rows).await?;
+        count_fenced(tx, new.iter(), "cell.insert").await?;
     }
     mark(tx, inserted, now).await
 }
@@ -134,7 +135,29 @@ pub async fn bury(tx: &mut Tx, dead: &[(New, Fault)], now: Timestamp) -> Result<
     let rows =
         dead.iter().map(|(new, fault)| insertion(new, state, Some(fault), now)).collect::<Result<_, _>>()?;
     let inserted: Vec<(Uuid, i64)> = tx.all_rows(SQL, rows).await?;
+    if inserted.len() < dead.len() {
+        count_fenced(tx, dead.iter().map(|(new, _)| new), "cell.bury").await?;
+    }
     mark(tx, inserted, now).await
+}
+
+/// Counts writes that were refused because a later lease of a task on the instance has been here already. A
+/// transaction that runs again counts again.
+async fn count_fenced(
+    tx: &mut Tx,
+    new: impl Iterator<Item = &New>,
+    place: &'static str,
+) -> Result<(), Error> {
+    const SQL: Rows = Rows {
+        head: "SELECT instance.id FROM instance, (VALUES",
+        tail: ") AS v WHERE instance.id = v.column1 AND instance.saga_token > v.column2",
+    };
+    let fenced: Vec<(Uuid,)> =
+        tx.all_rows(SQL, new.map(|new| args![new.id, new.saga_token]).collect()).await?;
+    if !fenced.is_empty() {
+        metrics::counter!("skep_fenced_writes_total", "where" => place).increment(fenced.len() as u64);
+    }
+    Ok(())
 }
 
 async fn mark(tx: &mut Tx, changed: Vec<(Uuid, i64)>, now: Timestamp) -> Result<(), Error> {
@@ -165,6 +188,9 @@ pub async fn want_gone(tx: &mut Tx, gone: &[New], now: Timestamp) -> Result<Vec<
     let state = (Intent::Gone, Stage::Tombstone, None);
     let rows = gone.iter().map(|new| insertion(new, state, None, now)).collect::<Result<_, _>>()?;
     let changed: Vec<(Uuid, i64, Option<Uuid>)> = tx.all_rows(SQL, rows).await?;
+    if changed.len() < gone.len() {
+        count_fenced(tx, gone.iter(), "cell.gone").await?;
+    }
     mark(tx, changed.iter().map(|(id, version, _)| (*id, *version)).collect(), now).await?;
     let mut hosts: Vec<HostId> = changed.into_iter().filter_map(|(_, _, host)| host.map(HostId)).collect();
     hosts.sort();

@@ -18,6 +18,7 @@ use router::CellHandle;
 use rpc::Bell;
 use sql::{Error, Work};
 use tasks::{Lease, store};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Job, Step, Superconductor, enrol, feed, work};
@@ -31,6 +32,7 @@ const CHUNK: usize = 256;
 /// Follows every cell of the registry until the token is cancelled.
 pub(crate) async fn follow_cells(shared: Arc<Superconductor>, shutdown: CancellationToken) {
     let mut followed: HashMap<CellId, (String, CancellationToken)> = HashMap::new();
+    let mut followers = JoinSet::new();
     loop {
         let cells = shared.router.cells();
         followed.retain(|id, (url, token)| {
@@ -43,14 +45,29 @@ pub(crate) async fn follow_cells(shared: Arc<Superconductor>, shutdown: Cancella
         for handle in cells {
             followed.entry(handle.cell.id).or_insert_with(|| {
                 let token = shutdown.child_token();
-                tokio::spawn(follow(shared.clone(), handle.cell.id, token.clone()));
+                followers.spawn(follow(shared.clone(), handle.cell.id, token.clone()));
                 (handle.cell.transport_url.clone(), token)
             });
         }
         let wait = tokio::time::sleep(Duration::from_millis(250));
         if shutdown.run_until_cancelled(wait).await.is_none() {
-            return;
+            break;
         }
+        while let Some(ended) = followers.try_join_next() {
+            loud(ended);
+        }
+    }
+    while let Some(ended) = followers.join_next().await {
+        loud(ended);
+    }
+}
+
+/// Panics on if a follower did: a cell that nobody follows would go unnoticed.
+fn loud(ended: Result<(), JoinError>) {
+    if let Err(why) = ended
+        && why.is_panic()
+    {
+        std::panic::resume_unwind(why.into_panic());
     }
 }
 

@@ -44,7 +44,11 @@ pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
             };
             // What is held in memory must come out again, whatever happens.
             let done = AssertUnwindSafe(step).catch_unwind().await;
-            let done = done.unwrap_or_else(|_| Err(Fault::internal("a step panicked")));
+            let done = done.unwrap_or_else(|_| {
+                tracing::error!(order, "a step panicked; its tasks are tried again");
+                metrics::counter!("skep_step_panics_total").increment(1);
+                Err(Fault::internal("a step panicked"))
+            });
             match done {
                 Err(_) if order == 2 && planted(Bug::SilenceIsConsent) => shared.wait(cell, jobs),
                 Ok(true) => shared.wait(cell, jobs),

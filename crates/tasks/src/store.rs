@@ -174,14 +174,15 @@ pub async fn advance<D>(tx: &mut Tx<D>, states: Vec<(Lease, Value)>) -> Result<V
             RETURNING task.id",
     };
     let rows = states.into_iter().map(|(held, state)| args![held.task, held.owner, held.attempt, state]);
-    ids(tx, SQL, rows.collect()).await
+    held(tx, SQL, rows.collect(), "task.advance").await
 }
 
 /// Removes finished tasks; those no longer held are left out of the answer.
 pub async fn finish<D>(tx: &mut Tx<D>, leases: &[Lease]) -> Result<Vec<TaskId>, Error> {
     const SQL: Rows =
         Rows { head: "DELETE FROM task WHERE (id, owner, attempt) IN (VALUES", tail: ") RETURNING id" };
-    ids(tx, SQL, leases.iter().map(|held| args![held.task, held.owner, held.attempt]).collect()).await
+    let rows = leases.iter().map(|held| args![held.task, held.owner, held.attempt]).collect();
+    held(tx, SQL, rows, "task.finish").await
 }
 
 /// Gives tasks back, to be leased again not before the given time, noting why.
@@ -193,7 +194,10 @@ pub async fn release<D>(tx: &mut Tx<D>, tasks: Vec<(Lease, Timestamp, String)>) 
     let row = |(held, run_at, why): (Lease, Timestamp, String)| {
         args![held.task, held.owner, held.attempt, run_at, why]
     };
-    tx.exec_rows(SQL, tasks.into_iter().map(row).collect()).await.map(drop)
+    let rows: Vec<Args> = tasks.into_iter().map(row).collect();
+    let asked = rows.len() as u64;
+    refused(asked.saturating_sub(tx.exec_rows(SQL, rows).await?), "task.release");
+    Ok(())
 }
 
 /// Sets a task aside for an operator: it is never leased again by itself.
@@ -203,8 +207,24 @@ pub async fn park<D>(tx: &mut Tx<D>, held: Lease, why: &str) -> Result<(), Error
     tx.exec(SQL, args![held.task, held.owner, held.attempt, why]).await.map(drop)
 }
 
-async fn ids<D>(tx: &mut Tx<D>, sql: Rows, rows: Vec<Args>) -> Result<Vec<TaskId>, Error> {
-    Ok(tx.all_rows::<(Uuid,)>(sql, rows).await?.into_iter().map(|(id,)| TaskId(id)).collect())
+/// The tasks that were still held, of those that a statement was about.
+async fn held<D>(
+    tx: &mut Tx<D>,
+    sql: Rows,
+    rows: Vec<Args>,
+    place: &'static str,
+) -> Result<Vec<TaskId>, Error> {
+    let asked = rows.len();
+    let found: Vec<(Uuid,)> = tx.all_rows(sql, rows).await?;
+    refused(asked.saturating_sub(found.len()) as u64, place);
+    Ok(found.into_iter().map(|(id,)| TaskId(id)).collect())
+}
+
+/// Counts writes that came from a lease that is over. A transaction that runs again counts again.
+fn refused(count: u64, place: &'static str) {
+    if count > 0 {
+        metrics::counter!("skep_fenced_writes_total", "where" => place).increment(count);
+    }
 }
 
 /// How long to wait before the next try after `attempt` tries: 100 ms doubling to [`LONGEST_BACKOFF`],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::agent::engine::docker::Docker;
-use futures::future::{join_all, try_join_all};
+use futures::future::{join_all, select_all, try_join_all};
 use identity::{Bootstrap, Embedded};
 use model::{Cell, CellState, HostId, Resources};
 
@@ -266,6 +266,17 @@ impl Started {
         Checks(Arc::new(
             all.chain(self.others.iter().map(|(name, role)| (name.clone(), role.ready.clone()))).collect(),
         ))
+    }
+
+    /// Resolves, with the reason, if a role ends by itself, which it never should.
+    pub async fn ended(&mut self) -> String {
+        let api = std::iter::once(("api", &mut self.api));
+        let others = self.others.iter_mut().map(|(name, role)| (name.as_str(), role));
+        let all = api.chain(others).map(|(name, role)| {
+            let ended = role.ended.as_mut();
+            Box::pin(async move { format!("{name} ended by itself: {}", ended.await) })
+        });
+        select_all(all).await.0
     }
 
     /// Drains the API first, so that nothing new comes in, then everything below it.

@@ -73,9 +73,19 @@ async fn run(options: &Options) -> Result<Code, Failure> {
         complain(&format!("not ready after {} s: {what}", READY.as_secs()));
     }
     greet(&dir, &started, ground.env.monotonic().saturating_sub(start))?;
-    signals.asked().await;
+    let ended = tokio::select! {
+        () = signals.asked() => None,
+        why = started.ended() => Some(why),
+    };
+    if let Some(why) = &ended {
+        complain(why);
+    }
     print("\ndraining; once more Ctrl-C ends at once\n")?;
     stop.cancel();
+    if let Some(why) = ended {
+        started.drain().await;
+        return Err(Failure::new(format!("{why}; all is kept, start again to resume")));
+    }
     tokio::select! {
         done = end(options, dir, found, started, &ground.env) => done,
         () = signals.asked() => Err(Failure::new("ended at once; what it made is still there, start it again to resume")),
