@@ -12,10 +12,12 @@ mod commits;
 mod cost;
 mod desk;
 mod docker;
+mod edge;
 mod engine;
 mod figures;
 mod http;
 mod options;
+mod overload;
 mod show;
 mod table;
 
@@ -66,6 +68,8 @@ fn measure(options: &Options) -> anyhow::Result<()> {
                 "boot" => boot::measure(options).await?,
                 "show" => show::measure(options).await?,
                 "docker" => docker::measure(options).await?,
+                "overload" => overload::measure(options).await?,
+                "edge" => edge::measure(options).await?,
                 "dev" => desk::measure(options).await?,
                 "hold" => cloud::hold().await?,
                 _ => cli::measure(options).await?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 /// Every scenario that measures.
-const SCENARIOS: [&str; 5] = ["boot", "show", "docker", "dev", "cli"];
+const SCENARIOS: [&str; 7] = ["boot", "show", "overload", "edge", "docker", "dev", "cli"];
 /// The one that lets others measure.
 const HOLD: &str = "hold";
 
@@ -14,6 +14,8 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
 
   boot      boots to ACTIVE with the scripted engine, beside durable commits
   show      show and list, beside a bare HTTP server over the same rows
+  overload  goodput at up to three times the load that can be carried
+  edge      latency beside 10,000 idle connections, slow heads and slow bodies
   docker    boots with Docker, beside the engine's own create and start
   dev       skep dev: time to ready, memory, first container
   cli       start-up of the command line
