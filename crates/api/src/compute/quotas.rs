@@ -55,8 +55,9 @@ fn answered(mut set: Map<String, Value>, id: Option<&str>) -> Response {
 /// `GET /os-quota-sets/{id}`.
 pub async fn show(call: Call) -> Answered {
     let project = call.capture("id");
+    let verbs = call.verbs()?;
     own(&call, "os_compute_api:os-quota-sets:show", project)?;
-    let quota = call.verbs()?.quota(project).await?;
+    let quota = verbs.quota(project).await?;
     Ok(answered(set(&quota.limits, call.version), Some(project)))
 }
 
@@ -69,8 +70,9 @@ pub async fn defaults(call: Call) -> Answered {
 /// `GET /os-quota-sets/{id}/detail`.
 pub async fn detail(call: Call) -> Answered {
     let project = call.capture("id");
+    let verbs = call.verbs()?;
     own(&call, "os_compute_api:os-quota-sets:detail", project)?;
-    let quota = call.verbs()?.quota(project).await?;
+    let quota = verbs.quota(project).await?;
     let mut set = set(&quota.limits, call.version);
     for (resource, limit) in &mut set {
         let in_use = quota.used.get(resource.as_str()).copied().unwrap_or_default();

@@ -60,7 +60,7 @@ pub async fn index(call: Call) -> Answered {
 
 /// `GET /os-simple-tenant-usage/{id}`.
 pub async fn show(call: Call) -> Answered {
-    let project = call.capture("id");
+    let (project, verbs) = (call.capture("id"), call.verbs()?);
     if project != call.caller.project && !call.caller.is_admin() {
         return Err(Refused::new(
             StatusCode::FORBIDDEN,
@@ -68,7 +68,7 @@ pub async fn show(call: Call) -> Answered {
         ));
     }
     let span = span(&call)?;
-    let used = call.verbs()?.usage(Some(project), (span.from, span.until)).await?;
+    let used = verbs.usage(Some(project), (span.from, span.until)).await?;
     Ok(answer(StatusCode::OK, |body| {
         // Nova answers `{}` for who has used nothing, which breaks clients: zeros say the same.
         body.object("tenant_usage", |object| put(object, project, &used, &span, true));
