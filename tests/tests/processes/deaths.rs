@@ -58,7 +58,7 @@ async fn superconductors_may_all_die_or_stand_still() {
 /// Nothing is stuck: what they had begun is finished by those that come after.
 async fn all_die_with_a_hundred_boots_in_flight(estate: &mut Estate) {
     let alice = estate.user("alice");
-    hold_in_flight(estate);
+    hold_in_flight(estate).await;
     let ids = alice.boot_many("flight", 100).await;
     holder(estate).await;
     for name in estate.names("superconductor") {
@@ -81,7 +81,7 @@ async fn all_die_with_a_hundred_boots_in_flight(estate: &mut Estate) {
 /// it still wants to write is refused: nothing is doubled, nothing counted twice.
 async fn one_stands_still_past_its_lease(estate: &mut Estate) {
     let alice = estate.user("alice");
-    hold_in_flight(estate);
+    hold_in_flight(estate).await;
     let ids = alice.boot_many("still", 60).await;
     let name = holder(estate).await;
     estate.process(&name).signal(Signal::Stop);
@@ -144,8 +144,16 @@ async fn one_stands_still_in_a_transaction(estate: &mut Estate) {
     estate.clear(&["alice"]).await;
 }
 
-/// Lets the conductors stand still, so that whatever superconductors begin stays in flight.
-fn hold_in_flight(estate: &mut Estate) {
+/// Lets the conductors stand still, so that whatever superconductors begin stays in flight. Before that every cell
+/// has told of its hosts, without which nothing would be begun there.
+async fn hold_in_flight(estate: &mut Estate) {
+    for cell in 1..=3 {
+        eventually(Duration::from_secs(60), "the cell tells of its hosts", async || {
+            let told = "SELECT count(*) FROM summary WHERE (body ->> 'hosts')::int > 0";
+            if estate.cell_database(cell).number(told) == 1 { Ok(()) } else { Err(format!("cell{cell}")) }
+        })
+        .await;
+    }
     estate.signal("conductor", Signal::Stop);
 }
 
