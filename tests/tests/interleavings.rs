@@ -12,7 +12,7 @@ mod below;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ContainerSpec, Env, Flavor, RequestSpec, Timestamp};
+use model::{Env, RequestSpec};
 use sql::{Db, Error, Settings};
 use tests::{Database, Faults, Proxy};
 
@@ -129,20 +129,5 @@ fn text(end: Result<(), Error>) -> End {
 }
 
 fn spec(project: &str) -> RequestSpec {
-    let flavor = Flavor { id: "1".into(), name: "t".into(), vcpus: 1, memory_mib: 64, disk_gib: 1, pids: 64 };
-    RequestSpec {
-        name: "one".into(),
-        project: project.into(),
-        user: "u".into(),
-        request_id: "req-1".into(),
-        region: String::new(),
-        zone: None,
-        image: "skep/web:1".parse().expect("legal"),
-        flavor,
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        description: None,
-        extra: Default::default(),
-        deadline: Timestamp(i64::MAX),
-    }
+    RequestSpec { project: project.into(), ..model::testing::spec() }
 }

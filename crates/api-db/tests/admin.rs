@@ -7,8 +7,8 @@ use api_db::mappings::{self, Adopt, Counts};
 use api_db::quotas::{self, Limits, UNLIMITED};
 use api_db::{Db, Tx};
 use model::{
-    At, Cell, CellId, CellState, ContainerSpec, Env, Flavor, HostId, Instance, InstanceId, Intent, Power,
-    RequestSpec, Stage, Timestamp,
+    At, Cell, CellId, CellState, Env, Flavor, HostId, Instance, InstanceId, Intent, Power, RequestSpec,
+    Stage, Timestamp,
 };
 use sql::testing::fresh;
 use sql::{Error, Settings, Work};
@@ -26,38 +26,12 @@ fn cell(id: CellId, name: &str) -> Cell {
 }
 
 fn spec() -> RequestSpec {
-    RequestSpec {
-        name: "one".into(),
-        project: "p".into(),
-        user: "u".into(),
-        request_id: "req-1".into(),
-        region: String::new(),
-        zone: None,
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: Flavor {
-            id: "1".into(),
-            name: "tiny".into(),
-            vcpus: 2,
-            memory_mib: 64,
-            disk_gib: 1,
-            pids: 64,
-        },
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        description: None,
-        extra: Default::default(),
-        deadline: Timestamp(i64::MAX),
-    }
+    let flavor = Flavor { vcpus: 2, ..model::testing::spec().flavor };
+    RequestSpec { flavor, ..model::testing::spec() }
 }
 
 async fn databases() -> Vec<(&'static str, Db)> {
-    let mut out = Vec::new();
-    for fresh in fresh().await {
-        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
-        api_db::SCHEMA.migrate(&db, &Env::system()).await.expect("migrates");
-        out.push((fresh.engine, db));
-    }
-    out
+    sql::testing::migrated(&api_db::SCHEMA).await
 }
 
 async fn find(tx: &mut Tx, id: CellId) -> Result<Cell, Error> {

@@ -10,13 +10,7 @@ use sql::{Error, Settings, Work};
 use uuid::Uuid;
 
 async fn databases() -> Vec<(&'static str, Db)> {
-    let mut out = Vec::new();
-    for fresh in fresh().await {
-        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
-        api_db::SCHEMA.migrate(&db, &Env::system()).await.expect("migrates");
-        out.push((fresh.engine, db));
-    }
-    out
+    sql::testing::migrated(&api_db::SCHEMA).await
 }
 
 fn attempt(id: Uuid, body: &str) -> Attempt {

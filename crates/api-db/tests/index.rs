@@ -14,28 +14,6 @@ use model::{
 use sql::testing::fresh;
 use sql::{Error, Settings, Work, args};
 
-const SORTS: [Sort; 19] = [
-    Sort::Created,
-    Sort::Updated,
-    Sort::Launched,
-    Sort::Terminated,
-    Sort::Name,
-    Sort::Description,
-    Sort::Hostname,
-    Sort::KeyName,
-    Sort::Locked,
-    Sort::Host,
-    Sort::Zone,
-    Sort::Image,
-    Sort::Flavor,
-    Sort::Project,
-    Sort::User,
-    Sort::VmState,
-    Sort::TaskState,
-    Sort::Power,
-    Sort::Id,
-];
-
 fn spec(n: usize) -> RequestSpec {
     RequestSpec {
         name: format!("{}{}", ["web", "Ä", "db"][n % 3], n % 5),
@@ -93,13 +71,7 @@ fn told(env: &Env, id: InstanceId, n: usize) -> Instance {
 }
 
 async fn databases() -> Vec<(&'static str, Db)> {
-    let mut out = Vec::new();
-    for fresh in fresh().await {
-        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
-        api_db::SCHEMA.migrate(&db, &Env::system()).await.expect("migrates");
-        out.push((fresh.engine, db));
-    }
-    out
+    sql::testing::migrated(&api_db::SCHEMA).await
 }
 
 /// Thirty instances; of the first twenty a cell has told, the last four of them are deleted.
@@ -163,8 +135,8 @@ async fn every_order_is_walked_without_gaps() {
         })
         .await
         .expect("writes");
-        let orders = SORTS.into_iter().flat_map(|sort| {
-            let other = SORTS[(sort as usize + 5) % SORTS.len()];
+        let orders = Sort::ALL.into_iter().flat_map(|sort| {
+            let other = Sort::ALL[(sort as usize + 5) % Sort::ALL.len()];
             [
                 Order::new(&[(sort, false)]),
                 Order::new(&[(sort, true)]),

@@ -4,10 +4,8 @@ use model::flavor::Resources;
 use model::host::Host;
 use model::instance::{Action, Power, Stage};
 use model::sync::{Observation, Observed, Outcome};
-use model::{
-    At, CellId, ContainerSpec, Env, Fault, FaultKind, Flavor, HostId, Instance, InstanceId, Intent,
-    RequestSpec, Timestamp,
-};
+use model::testing::spec;
+use model::{At, CellId, Env, Fault, FaultKind, HostId, Instance, InstanceId, Intent, Timestamp};
 use sql::testing::fresh;
 use sql::{Error, Settings, Work};
 
@@ -16,31 +14,6 @@ use cell_db::instances::{self, New};
 use cell_db::{Db, hosts, pulls, reports};
 
 const CELL: CellId = CellId::ZERO;
-
-fn spec() -> RequestSpec {
-    RequestSpec {
-        name: "one".into(),
-        project: "p".into(),
-        user: "u".into(),
-        request_id: "req-1".into(),
-        region: String::new(),
-        zone: None,
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: Flavor {
-            id: "1".into(),
-            name: "tiny".into(),
-            vcpus: 1,
-            memory_mib: 64,
-            disk_gib: 1,
-            pids: 64,
-        },
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        description: None,
-        extra: Default::default(),
-        deadline: Timestamp(i64::MAX),
-    }
-}
 
 fn new(id: InstanceId, epoch: i64, saga_token: i64) -> New {
     New { id, epoch, saga_token, spec: spec(), bucket: 7, created: Timestamp(5) }

@@ -5,34 +5,10 @@ use cell_db::hosts::{self, Disabled, Registration};
 use cell_db::instances::{self, New};
 use cell_db::{Db, Tx, roster};
 use model::flavor::Resources;
-use model::{CellId, ContainerSpec, Env, Flavor, HostId, InstanceId, RequestSpec, Timestamp};
+use model::testing::spec;
+use model::{CellId, Env, HostId, InstanceId, Timestamp};
 use sql::testing::fresh;
 use sql::{Error, Settings, Work};
-
-fn spec() -> RequestSpec {
-    RequestSpec {
-        name: "one".into(),
-        project: "p".into(),
-        user: "u".into(),
-        request_id: "req-1".into(),
-        region: String::new(),
-        zone: None,
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: Flavor {
-            id: "1".into(),
-            name: "tiny".into(),
-            vcpus: 1,
-            memory_mib: 64,
-            disk_gib: 1,
-            pids: 64,
-        },
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        description: None,
-        extra: Default::default(),
-        deadline: Timestamp(i64::MAX),
-    }
-}
 
 async fn register(tx: &mut Tx, id: HostId) -> Result<(), Error> {
     register_session(tx, id, id.uuid()).await.map(drop)

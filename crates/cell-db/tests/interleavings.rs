@@ -8,29 +8,14 @@ use cell_db::claims::{self, Claim};
 use cell_db::instances::{self, New};
 use cell_db::{Db, Tx, dirty, hosts};
 use model::instance::Stage;
-use model::{CellId, ContainerSpec, Env, Flavor, HostId, InstanceId, RequestSpec, Resources, Timestamp};
+use model::testing::spec;
+use model::{CellId, Env, HostId, InstanceId, Resources, Timestamp};
 use sql::testing::fresh;
 use sql::{Error, Settings, Work};
 use tokio::sync::Notify;
 
 fn new(id: InstanceId, epoch: i64, saga_token: i64) -> New {
-    let flavor = Flavor { id: "1".into(), name: "t".into(), vcpus: 1, memory_mib: 64, disk_gib: 1, pids: 64 };
-    let spec = RequestSpec {
-        name: "one".into(),
-        project: "p".into(),
-        user: "u".into(),
-        request_id: "req-1".into(),
-        region: String::new(),
-        zone: None,
-        image: "skep/web:1".parse().expect("legal"),
-        flavor,
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        description: None,
-        extra: Default::default(),
-        deadline: Timestamp(i64::MAX),
-    };
-    New { id, epoch, saga_token, spec, bucket: 7, created: Timestamp(5) }
+    New { id, epoch, saga_token, spec: spec(), bucket: 7, created: Timestamp(5) }
 }
 
 async fn postgres() -> Option<Db> {

@@ -20,6 +20,8 @@ pub mod instance;
 pub mod listing;
 pub mod spec;
 pub mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 
 pub use caller::{Caller, Context};

@@ -51,6 +51,29 @@ pub enum Sort {
 }
 
 impl Sort {
+    /// Everything there is.
+    pub const ALL: [Self; 19] = [
+        Self::Created,
+        Self::Updated,
+        Self::Launched,
+        Self::Terminated,
+        Self::Name,
+        Self::Description,
+        Self::Hostname,
+        Self::KeyName,
+        Self::Locked,
+        Self::Host,
+        Self::Zone,
+        Self::Image,
+        Self::Flavor,
+        Self::Project,
+        Self::User,
+        Self::VmState,
+        Self::TaskState,
+        Self::Power,
+        Self::Id,
+    ];
+
     /// Whether it is observed, so that only the cells know it for certain.
     pub fn is_observed(self) -> bool {
         match self {

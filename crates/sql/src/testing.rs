@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use model::Env;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+use crate::migrate::Schema;
+use crate::{Db, Settings};
+
 /// One engine to run a suite on: its name and the URL of a fresh, empty database.
 #[derive(Clone, Debug)]
 pub struct Fresh {
@@ -44,6 +47,20 @@ pub async fn fresh() -> Vec<Fresh> {
         }
         None if variable("SKEP_TEST_REQUIRE").is_some() => panic!("SKEP_TEST_PG is not set"),
         None => eprintln!("PostgreSQL is left out: SKEP_TEST_PG is not set"),
+    }
+    out
+}
+
+/// [`fresh`] databases with the tables of `schema`, each with its engine's name.
+///
+/// # Panics
+/// As [`fresh`], or if a database does not take the schema.
+pub async fn migrated<D: 'static>(schema: &'static Schema) -> Vec<(&'static str, Db<D>)> {
+    let mut out = Vec::new();
+    for fresh in fresh().await {
+        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
+        schema.migrate(&db, &Env::system()).await.expect("migrates");
+        out.push((fresh.engine, db));
     }
     out
 }

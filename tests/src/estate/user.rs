@@ -146,6 +146,21 @@ impl User {
         .await
     }
 
+    /// Waits until a server's one restart by its policy is told; returns it.
+    ///
+    /// # Panics
+    /// At the deadline.
+    pub async fn restarted(&self, id: &str, within: Duration) -> Value {
+        eventually(within, "the restart is told", async || {
+            let server = self.show(id).await?;
+            match server["skep"]["restarts"].as_u64() {
+                Some(1) => Ok(server),
+                _ => Err(format!("restarts: {}, {}", server["skep"]["restarts"], server["status"])),
+            }
+        })
+        .await
+    }
+
     /// Waits until none of these is in BUILD any more; returns how many have which status.
     ///
     /// # Panics

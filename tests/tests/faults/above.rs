@@ -59,14 +59,7 @@ async fn cells_go_on_without_the_api_level() {
         estate.run(name);
     }
     estate.ready("").await;
-    let server = eventually(SHOWS, "the restart is told", async || {
-        let server = alice.show(&id).await?;
-        match server["skep"]["restarts"].as_u64() {
-            Some(1) => Ok(server),
-            _ => Err(format!("restarts: {}, {}", server["skep"]["restarts"], server["status"])),
-        }
-    })
-    .await;
+    let server = alice.restarted(&id, SHOWS).await;
     assert_eq!(server["status"], "ACTIVE");
     User::published(&server).answers().await;
     crate::all_active(&estate, &others, 5).await;

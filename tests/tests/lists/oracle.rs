@@ -14,28 +14,6 @@ const QUERIES: u64 = 250;
 /// Kinds of filters.
 const KINDS: u64 = 19;
 
-const SORTS: [Sort; 19] = [
-    Sort::Created,
-    Sort::Updated,
-    Sort::Launched,
-    Sort::Terminated,
-    Sort::Name,
-    Sort::Description,
-    Sort::Hostname,
-    Sort::KeyName,
-    Sort::Locked,
-    Sort::Host,
-    Sort::Zone,
-    Sort::Image,
-    Sort::Flavor,
-    Sort::Project,
-    Sort::User,
-    Sort::VmState,
-    Sort::TaskState,
-    Sort::Power,
-    Sort::Id,
-];
-
 /// Whether an entry is what was asked for, told by other means than the lists have.
 type Test = Box<dyn Fn(&Entry) -> bool>;
 
@@ -156,7 +134,8 @@ async fn one_walk(cloud: &Cloud, known: &[Entry]) {
     let env = &cloud.env;
     let dark: Vec<&str> = CELLS.into_iter().filter(|_| env.below(4) == 0).collect();
     darken(cloud, &dark);
-    let keys: Vec<(Sort, bool)> = (0..env.below(3)).map(|_| (*any(env, &SORTS), env.below(2) == 0)).collect();
+    let keys: Vec<(Sort, bool)> =
+        (0..env.below(3)).map(|_| (*any(env, &Sort::ALL), env.below(2) == 0)).collect();
     let mut query = Query {
         limit: Some(1 + env.below(20) as usize),
         read: *any(env, &[Read::Auto, Read::Auto, Read::Index, Read::Cells]),

@@ -8,7 +8,8 @@ use cell_db::claims::{self, Claim};
 use cell_db::hosts::Registration;
 use cell_db::instances::New;
 use model::flavor::Resources;
-use model::{CellId, ContainerSpec, Env, Flavor, HostId, InstanceId, RequestSpec, Timestamp};
+use model::testing::spec;
+use model::{CellId, Env, HostId, InstanceId};
 use sql::{Settings, Work};
 use tests::{Database, Folder, postgres, skep, unique};
 
@@ -211,26 +212,12 @@ impl Bed {
 
     /// Runs one statement in the API database.
     pub async fn above(&self, statement: &'static str, args: sql::Args) -> u64 {
-        let db = api_db::Db::open(&Settings::new(&self.api)).expect("opens");
-        let written = db.write(move |tx| -> Work<'_, u64> {
-            let args = args.clone();
-            Box::pin(async move { tx.exec(statement, args).await })
-        });
-        let changed = written.await.expect("is written");
-        db.close().await;
-        changed
+        exec(api_db::Db::open(&Settings::new(&self.api)).expect("opens"), statement, args).await
     }
 
     /// Runs one statement in a cell's database.
     pub async fn below(&self, url: &str, statement: &'static str, args: sql::Args) -> u64 {
-        let db = self.open(url);
-        let written = db.write(move |tx| -> Work<'_, u64> {
-            let args = args.clone();
-            Box::pin(async move { tx.exec(statement, args).await })
-        });
-        let changed = written.await.expect("is written");
-        db.close().await;
-        changed
+        exec(self.open(url), statement, args).await
     }
 
     /// One number from a cell's database.
@@ -284,27 +271,13 @@ impl Bed {
     }
 }
 
-pub fn spec() -> RequestSpec {
-    RequestSpec {
-        name: "one".into(),
-        project: "p".into(),
-        user: "u".into(),
-        request_id: "req-1".into(),
-        region: String::new(),
-        zone: None,
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: Flavor {
-            id: "1".into(),
-            name: "tiny".into(),
-            vcpus: 1,
-            memory_mib: 64,
-            disk_gib: 1,
-            pids: 64,
-        },
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        description: None,
-        extra: Default::default(),
-        deadline: Timestamp(i64::MAX),
-    }
+/// Runs one statement and closes the database.
+async fn exec<D: 'static>(db: sql::Db<D>, statement: &'static str, args: sql::Args) -> u64 {
+    let written = db.write(move |tx| -> Work<'_, u64> {
+        let args = args.clone();
+        Box::pin(async move { tx.exec(statement, args).await })
+    });
+    let changed = written.await.expect("is written");
+    db.close().await;
+    changed
 }

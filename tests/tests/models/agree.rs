@@ -97,28 +97,8 @@ fn power(outcome: Outcome) -> Power {
 }
 
 fn spec() -> RequestSpec {
-    RequestSpec {
-        name: "one".into(),
-        project: "p".into(),
-        user: "u".into(),
-        request_id: "req-1".into(),
-        region: String::new(),
-        zone: None,
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: model::Flavor {
-            id: "1".into(),
-            name: "tiny".into(),
-            vcpus: 1,
-            memory_mib: 1,
-            disk_gib: 1,
-            pids: 9,
-        },
-        container: model::ContainerSpec::default(),
-        metadata: Default::default(),
-        description: None,
-        extra: Default::default(),
-        deadline: Timestamp(i64::MAX),
-    }
+    let flavor = model::Flavor { memory_mib: 1, pids: 9, ..model::testing::spec().flavor };
+    RequestSpec { flavor, ..model::testing::spec() }
 }
 
 fn new(id: InstanceId, epoch: u8, saga_token: u8) -> New {

@@ -150,14 +150,7 @@ async fn hosts_restart_containers_with_everything_above_down(estate: &Estate, se
     .await;
     services.start(Part::Postgres);
     services.start(Part::Rabbit);
-    let server = eventually(Duration::from_secs(60), "the restart is told", async || {
-        let server = alice.show(&id).await?;
-        match server["skep"]["restarts"].as_u64() {
-            Some(1) => Ok(server),
-            _ => Err(format!("restarts: {}, {}", server["skep"]["restarts"], server["status"])),
-        }
-    })
-    .await;
+    let server = alice.restarted(&id, Duration::from_secs(60)).await;
     assert_eq!(server["status"], "ACTIVE");
     User::published(&server).answers().await;
     estate.at_rest().await;
