@@ -5,6 +5,8 @@
 mod archive;
 #[path = "manage/bed.rs"]
 mod bed;
+#[path = "manage/doctor.rs"]
+mod doctor;
 #[path = "manage/people.rs"]
 mod people;
 

@@ -7,6 +7,7 @@ pub mod aggregates;
 pub mod audit;
 pub mod cells;
 pub mod closed;
+pub mod doctor;
 pub mod flavors;
 pub mod groups;
 pub mod hosts;
@@ -17,6 +18,7 @@ pub mod keypairs;
 pub mod limits;
 pub mod mappings;
 pub mod pages;
+pub mod processes;
 pub mod quotas;
 pub mod state;
 pub mod usage;
@@ -44,6 +46,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0004_compute.sql"),
         include_str!("../migrations/0005_cell_project.sql"),
         include_str!("../migrations/0006_identity.sql"),
+        include_str!("../migrations/0007_process.sql"),
     ],
     oldest: 7,
 };

@@ -1,7 +1,9 @@
 //! Our own administration, for the command line.
 
 mod cells;
+mod doctor;
 mod hosts;
+mod openapi;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -24,6 +26,7 @@ const CHANGE: &str = "skep:admin:change";
 
 /// The routes below `/admin/v1` that are about cells and hosts.
 pub static ROUTES: &[Route] = &[
+    route(Method::GET, "/admin/v1/openapi.json", SHOW, |call| Box::pin(openapi::openapi(call))),
     route(Method::GET, "/admin/v1/cells", SHOW, |call| Box::pin(cells::index(call))),
     route(Method::POST, "/admin/v1/cells", CHANGE, |call| Box::pin(cells::create(call))),
     route(Method::GET, "/admin/v1/cells/{cell}", SHOW, |call| Box::pin(cells::show(call))),
@@ -37,6 +40,9 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/admin/v1/cells/{cell}/retire", CHANGE, |call| Box::pin(cells::retire(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/preflight", CHANGE, |call| Box::pin(cells::preflight(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/test", SHOW, |call| Box::pin(cells::test(call))),
+    route(Method::GET, "/admin/v1/cells/{cell}/processes", SHOW, |call| Box::pin(cells::processes(call))),
+    route(Method::POST, "/admin/v1/doctor", CHANGE, |call| Box::pin(doctor::doctor(call))),
+    route(Method::GET, "/admin/v1/tasks", SHOW, |call| Box::pin(doctor::tasks(call))),
     route(Method::GET, "/admin/v1/hosts", SHOW, |call| Box::pin(hosts::index(call))),
     route(Method::POST, "/admin/v1/hosts", CHANGE, |call| Box::pin(hosts::discover(call))),
     route(Method::GET, "/admin/v1/hosts/{host}", SHOW, |call| Box::pin(hosts::show(call))),

@@ -142,3 +142,28 @@ pub async fn holds(tx: &mut Tx, id: InstanceId) -> Result<Option<bool>, Error> {
     let row: Option<(String,)> = tx.opt("SELECT stage FROM instance WHERE id = $1", args![id]).await?;
     Ok(row.map(|(stage,)| stage != "tombstone"))
 }
+
+/// Up to `limit` instances after one, by id: with whether they are more than tombstones. Those of `project` are
+/// left out.
+pub async fn ids(
+    tx: &mut Tx,
+    after: InstanceId,
+    but: &str,
+    limit: i64,
+) -> Result<Vec<(InstanceId, bool)>, Error> {
+    const SQL: &str = "SELECT id, stage <> 'tombstone' FROM instance WHERE id > $1 AND project <> $2
+        ORDER BY id LIMIT $3";
+    let rows: Vec<(Uuid, bool)> = tx.all(SQL, args![after, but, limit]).await?;
+    Ok(rows.into_iter().map(|(id, living)| (InstanceId(id), living)).collect())
+}
+
+/// The hosts whose used amounts are not the sum of their allocations, with their names.
+pub async fn uneven(tx: &mut Tx) -> Result<Vec<(model::HostId, String)>, Error> {
+    const SQL: &str = "SELECT h.id, h.name FROM host h
+        WHERE h.used_vcpus_milli <> (SELECT COALESCE(SUM(a.vcpus_milli), 0) FROM allocation a WHERE a.host = h.id)
+            OR h.used_memory_mib <> (SELECT COALESCE(SUM(a.memory_mib), 0) FROM allocation a WHERE a.host = h.id)
+            OR h.used_slots <> (SELECT COALESCE(SUM(a.slots), 0) FROM allocation a WHERE a.host = h.id)
+        ORDER BY h.name, h.id";
+    let rows: Vec<(Uuid, String)> = tx.all(SQL, vec![]).await?;
+    Ok(rows.into_iter().map(|(id, name)| (model::HostId(id), name)).collect())
+}

@@ -5,6 +5,7 @@
 //! breaker, so that a dark cell costs its own users an answer and everybody else nothing. Start-up waits
 //! for no cell.
 
+mod announce;
 mod breaker;
 mod handle;
 mod locate;

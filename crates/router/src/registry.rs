@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use api_db::cells;
+use api_db::processes::Has;
 use model::drill::{Drill, Gate};
 use model::{Cell, CellId, Env, Fault};
 use rpc::Connector;
@@ -47,6 +48,8 @@ struct Inner {
     connector: Connector,
     cells: RwLock<HashMap<CellId, Arc<CellHandle>>>,
     gates: Mutex<HashMap<String, Gate>>,
+    /// Mappings that cannot be used, by cell: their version, and why.
+    faults: Mutex<HashMap<CellId, (i64, String)>>,
 }
 
 /// The router. Cheap to clone.
@@ -71,8 +74,8 @@ impl Router {
         connector: Connector,
         shutdown: CancellationToken,
     ) -> Self {
-        let (cells, gates) = (RwLock::default(), Mutex::default());
-        let router = Self { inner: Arc::new(Inner { settings, env, db, connector, cells, gates }) };
+        let (cells, gates, faults) = (RwLock::default(), Mutex::default(), Mutex::default());
+        let router = Self { inner: Arc::new(Inner { settings, env, db, connector, cells, gates, faults }) };
         if let Err(error) = router.refresh().await {
             tracing::warn!(%error, "cell mappings cannot be read yet");
         }
@@ -99,6 +102,7 @@ impl Router {
         let known = self.snapshot();
         let mut next = HashMap::new();
         let mut left = Vec::new();
+        let mut faults = HashMap::new();
         for cell in mappings {
             // A secret may have changed while the mapping did not.
             let urls = secret::urls(&cell);
@@ -117,17 +121,23 @@ impl Router {
                 }
                 other => {
                     left.extend(other.cloned());
-                    let name = cell.name.clone();
+                    let (id, version, name) = (cell.id, cell.version, cell.name.clone());
                     match urls.and_then(|urls| self.open(cell, urls)) {
                         Ok(handle) => drop(next.insert(handle.cell.id, Arc::new(handle))),
                         Err(fault) => {
-                            tracing::error!(cell.name = name, cause = %fault, "cell cannot be opened");
+                            let known = self.faults();
+                            // Once for each reason, not twice a second.
+                            if known.get(&id).is_none_or(|(_, why)| *why != fault.message) {
+                                tracing::error!(cell.name = name, cause = %fault, "cell cannot be opened");
+                            }
+                            faults.insert(id, (version, fault.message));
                         }
                     }
                 }
             }
         }
         left.extend(known.iter().filter(|(id, _)| !next.contains_key(id)).map(|(_, handle)| handle.clone()));
+        *self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
         *self.inner.cells.write().unwrap_or_else(PoisonError::into_inner) = next;
         for handle in left {
             tracing::info!(cell.name = handle.cell.name, version = handle.cell.version, "cell mapping left");
@@ -169,6 +179,32 @@ impl Router {
             deadline: handle.deadline,
             urls: handle.urls.clone(),
         }
+    }
+
+    fn faults(&self) -> HashMap<CellId, (i64, String)> {
+        self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What this process has of each cell's mapping, by cell.
+    pub(crate) fn has(&self) -> Vec<Has> {
+        let open = self.snapshot().into_values().map(|handle| Has {
+            cell: handle.cell.id,
+            version: handle.cell.version,
+            fault: None,
+        });
+        let failed = self.faults().into_iter();
+        let failed = failed.map(|(cell, (version, fault))| Has { cell, version, fault: Some(fault) });
+        let mut all: Vec<Has> = open.chain(failed).collect();
+        all.sort_by_key(|has| has.cell);
+        all
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    pub(crate) fn db(&self) -> &api_db::Db {
+        &self.inner.db
     }
 
     fn snapshot(&self) -> HashMap<CellId, Arc<CellHandle>> {

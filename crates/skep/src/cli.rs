@@ -59,6 +59,11 @@ enum Command {
     /// Hosts, for administrators
     #[command(subcommand)]
     Host(admin::host::HostCommand),
+    /// Tasks of the API level, for administrators
+    #[command(subcommand)]
+    Task(admin::doctor::TaskCommand),
+    /// See whether everything fits together, and mend what can be mended
+    Doctor(admin::doctor::Doctor),
     /// Nova's administrative commands; the same as skep-manage
     #[command(arg_required_else_help = true)]
     Manage(manage::Manage),
@@ -94,6 +99,8 @@ impl Cli {
             Command::Db(it) => client::block_on(it.run()),
             Command::Cell(it) => client::block_on(it.run()),
             Command::Host(it) => client::block_on(it.run()),
+            Command::Task(it) => client::block_on(it.run()),
+            Command::Doctor(it) => client::block_on(it.run()),
             // Its exit codes are Nova's.
             Command::Manage(it) => return Ok(it.run()),
             Command::Policy(it) => it.run(),

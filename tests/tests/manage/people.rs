@@ -198,7 +198,20 @@ async fn people_work_by_the_api() {
         };
         code(&by("member", "cell list"), 1, "Policy doesn't allow");
         code(&by("member", "cell show one --show-secrets"), 1, "Policy doesn't allow");
-        story(&bed, &|line| by("admin", line), &one, &two).await;
+        let (run, broker) = (|line: &str| by("admin", line), bed.broker());
+        code(
+            &run(&format!(
+                "cell create --no-prepare --name ack --region r --database-url {one} --transport-url {broker}"
+            )),
+            0,
+            "",
+        );
+        code(&run("cell set ack --name told"), 0, "all 1 processes of the API level work with it");
+        let shown: Value = serde_json::from_str(&run("cell show told -o json").out).expect("JSON");
+        let process = &shown["processes"][0];
+        assert_eq!((&process["kind"], &process["has"]), (&"api".into(), &2.into()), "{shown}");
+        code(&run("cell delete told --yes"), 0, "");
+        story(&bed, &run, &one, &two).await;
         let log = api.log();
         assert!(log.contains("cell mapping"), "{log}");
         assert!(!log.contains(CANARY), "the log shows a secret:\n{log}");

@@ -82,6 +82,12 @@ pub async fn show(call: Call) -> Answered {
     Ok(value(StatusCode::OK, "cell", &cell.map_err(denied)?))
 }
 
+/// `GET /admin/v1/cells/{cell}/processes`: who works with which version of the mapping.
+pub async fn processes(call: Call) -> Answered {
+    let processes = admin(&call)?.processes(&by(&call), call.capture("cell")).await;
+    Ok(value(StatusCode::OK, "processes", &processes.map_err(denied)?))
+}
+
 /// `PUT /admin/v1/cells/{cell}`: what is not named stays as it is.
 pub async fn update(call: Call) -> Answered {
     let Update { name, database_url, transport_url, dry_run } = read(&call.body)?;

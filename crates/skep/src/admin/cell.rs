@@ -6,6 +6,7 @@ use model::CellState;
 use serde_json::{Value, json};
 use verbs::admin::{Change, NewCell, Options};
 
+use super::life::switched;
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
 use super::{confirm, life};
@@ -328,17 +329,21 @@ impl Set {
     async fn run(self) -> Result<Code, Failure> {
         let Self { cell, name, database_url, transport_url, how } = self;
         let dry_run = how.dry_run;
-        let done = match how.way.open().await? {
+        let way = how.way.open().await?;
+        let done = match &way {
             Open::Api(http) => {
                 let body = json!({"name": name, "database_url": database_url,
                     "transport_url": transport_url, "dry_run": dry_run});
-                call(&http, Method::PUT, &path(&cell), Some(&body)).await?
+                call(http, Method::PUT, &path(&cell), Some(&body)).await?
             }
             Open::Direct(direct) => {
                 let change = Change { name, database_url, transport_url, state: None };
                 value(Some("cell"), direct.0.change_cell(&direct.1, &cell, change, dry_run).await)?
             }
         };
+        if !dry_run {
+            switched(&way, &done["cell"]).await;
+        }
         done_with(how.output, &done["cell"])
     }
 }

@@ -62,6 +62,9 @@ pub struct Preflight {
     way: Way,
 }
 
+/// How long `set` waits for the processes of the API level to switch, in seconds.
+const SWITCH: u64 = 5;
+
 /// A limit to waiting, and what is told meanwhile: each thing once.
 struct Patience {
     env: Env,
@@ -184,6 +187,40 @@ impl Preflight {
             }
         })?;
         Ok(if found["ok"] == true { Code::Done } else { Code::Failed })
+    }
+}
+
+/// Waits a little until every process of the API level that lives works with the mapping as it is now, and tells
+/// how far that is. Nothing hangs on it: they switch by themselves.
+pub async fn switched(way: &Open, cell: &Value) {
+    let id = text(cell, "id");
+    let mut patience = Patience::new(SWITCH);
+    loop {
+        let told = match way {
+            Open::Api(http) => call(http, Method::GET, &format!("{}/processes", path(&id)), None).await,
+            Open::Direct(direct) => value(Some("processes"), direct.0.processes(&direct.1, &id).await),
+        };
+        let Ok(told) = told else { return };
+        let all = told["processes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let alive: Vec<&Value> = all.iter().filter(|process| process["alive"] == true).collect();
+        let late: Vec<String> = alive
+            .iter()
+            .filter(|process| process["current"] == false)
+            .map(|process| {
+                format!("{} {} {}", text(process, "kind"), text(process, "name"), text(process, "fault"))
+            })
+            .collect();
+        if late.is_empty() {
+            if !alive.is_empty() {
+                complain(&format!("all {} processes of the API level work with it", alive.len()));
+            }
+            return;
+        }
+        let waits = format!("not yet in use by {}", late.join(", "));
+        if !patience.wait(waits.clone()).await {
+            complain(&format!("{waits}: see 'skep cell show'"));
+            return;
+        }
     }
 }
 

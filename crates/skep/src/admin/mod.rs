@@ -2,6 +2,7 @@
 //! `/admin/v1`, or with `--direct` straight to the databases, by the same verbs.
 
 pub mod cell;
+pub mod doctor;
 pub mod host;
 mod life;
 mod show;

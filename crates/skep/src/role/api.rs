@@ -56,7 +56,7 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
         let key = "api.regional.listen";
         endpoints.push(bind(key, regional.listen, &regional.region, &regional.public_url).await?);
     }
-    let level = Level::open(config, ground).await?;
+    let level = Level::open(config, ground, "api", section.listen.to_string()).await?;
     let (router, bus) = (level.router.clone(), level.bus.clone());
     let backend = identity::open(config, &ground.env, &level.db, level.shutdown.clone())?;
     let regions = regions(&endpoints, tls.is_some());

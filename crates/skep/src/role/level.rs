@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::drill::Gate;
 use router::Router;
 use rpc::Bus;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ground, database};
@@ -22,11 +23,17 @@ pub struct Level {
     pub router: Router,
     /// Ends what was started here, and whoever shares it.
     pub shutdown: CancellationToken,
+    announced: JoinHandle<()>,
 }
 
 impl Level {
-    /// Opens what the configuration names.
-    pub async fn open(config: &Config, ground: &Ground) -> Result<Self, Failure> {
+    /// Opens what the configuration names, for a process of that kind and name.
+    pub async fn open(
+        config: &Config,
+        ground: &Ground,
+        kind: &'static str,
+        name: String,
+    ) -> Result<Self, Failure> {
         let db: api_db::Db = database::open(&config.api_database, "api_database")?;
         let bus = match &config.api_transport.url {
             Some(url) => Some(ground.connector.connect(url.reveal(), Gate::default())?),
@@ -43,12 +50,15 @@ impl Level {
         let shutdown = CancellationToken::new();
         let (env, connector) = (ground.env.clone(), ground.connector.clone());
         let router = Router::start(settings, env, db.clone(), connector, shutdown.clone()).await;
-        Ok(Self { db, bus, router, shutdown })
+        let announced = router.announce(kind, name, shutdown.clone());
+        Ok(Self { db, bus, router, shutdown, announced })
     }
 
     /// Closes everything.
     pub async fn close(self) {
         self.shutdown.cancel();
+        // It tells that this process has ended, unless the database is away.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.announced).await;
         if let Some(bus) = &self.bus {
             bus.close().await;
         }

@@ -13,7 +13,7 @@ use super::preflight::{Check, check};
 use super::{Admin, Denied};
 
 /// The project of probes. They are in no index and no quota, as they have no mapping.
-const PROJECT: &str = "skep-preflight";
+pub(super) const PROJECT: &str = "skep-preflight";
 /// An image that every agent makes by itself, without any file, and what the engine mounts into it.
 const IMAGE: &str = "skep/probe:1";
 const COMMAND: [&str; 2] = ["/sbin/docker-init", "--version"];

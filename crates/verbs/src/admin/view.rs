@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use sql::{Error, Work};
 
+use super::processes::ProcessView;
 use super::{Admin, By, Denied, only_admins, reason, url};
 
 /// What is mapped: hosts, and how many instances to which cell.
@@ -39,6 +40,10 @@ pub struct CellView {
     /// While it is under test: the projects whose instances it takes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub projects: Vec<String>,
+    /// The processes of the API level, and which version of the mapping each works with; only where one cell is
+    /// shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessView>,
     /// Whether its database answered; absent if it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub up: Option<bool>,
@@ -72,8 +77,10 @@ impl Admin {
     /// [`Why::NoCell`].
     pub async fn cell_view(&self, by: &By, cell: &str, secrets: bool) -> Result<CellView, Denied> {
         let cell = self.mapping(cell).await?;
+        let processes = self.processes(by, &cell.id.to_string()).await?;
         let view = self.views(by, vec![cell], true, secrets).await?.pop();
-        view.ok_or_else(|| Fault::internal("a cell was lost on the way").into())
+        view.map(|view| CellView { processes, ..view })
+            .ok_or_else(|| Fault::internal("a cell was lost on the way").into())
     }
 
     async fn views(
@@ -185,6 +192,7 @@ pub(super) fn blank(cell: Cell) -> CellView {
         mapped_hosts: 0,
         mapped_instances: 0,
         projects: Vec::new(),
+        processes: Vec::new(),
         up: None,
         why: None,
         hosts: None,

@@ -1,0 +1,375 @@
+//! The doctor: whether what the API database and the cells' databases say fits together, and with what the hosts
+//! said last.
+//!
+//! Two databases are never read at one moment, so whatever looks wrong is looked at a second time before it is
+//! told of, and what a task works on is left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use api_db::doctor;
+use cell_db::archive::Orphan;
+use cell_db::{archive, roster};
+use model::{Cell, InstanceId};
+use serde::Serialize;
+use sql::{Error, Work};
+use uuid::Uuid;
+
+use super::probe::PROJECT;
+use super::{Admin, By, CellView, Denied, Found, only_admins, reason};
+
+/// Instances that are read at a time.
+const PAGE: i64 = 500;
+/// Between the first look and the second.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind it is; codes do not change.
+    pub code: &'static str,
+    /// The cell that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// The instance, host or task that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// How to mend it.
+    pub fix: String,
+    /// Whether the doctor may mend it.
+    pub safe: bool,
+    /// Whether it was mended now.
+    pub fixed: bool,
+}
+
+/// What came of a visit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// What was found, worst first by code.
+    pub findings: Vec<Finding>,
+    /// Whether something could not be looked at.
+    pub partial: bool,
+}
+
+/// What one cell's database says.
+#[derive(Clone, Debug, Default)]
+struct Inside {
+    uneven: Vec<(model::HostId, String)>,
+    orphans: Vec<Orphan>,
+    hosts: Vec<roster::Detail>,
+}
+
+impl Admin {
+    /// Looks at everything; with `fix` mends what can be mended without a doubt. Cells that do not answer are told
+    /// of and keep nothing from the others.
+    ///
+    /// # Errors
+    /// If the API database does not answer.
+    pub async fn doctor(&self, by: &By, fix: bool) -> Result<Diagnosis, Denied> {
+        only_admins(by)?;
+        let cells = self.mappings().await?;
+        let mut found = Diagnosis::default();
+        let views = self.cells_view(by, false, false).await?;
+        if !cells.iter().any(Cell::is_cell0) {
+            found.add(
+                "C003",
+                None,
+                None,
+                "cell0 is not mapped: what fits nowhere cannot be buried",
+                "skep db sync",
+            );
+        }
+        let asked = self.ask(cells.clone(), |tx| -> Work<'_, Inside> {
+            Box::pin(async move {
+                Ok(Inside {
+                    uneven: roster::uneven(tx).await?,
+                    orphans: archive::orphans(tx).await?,
+                    hosts: roster::hosts(tx).await?,
+                })
+            })
+        });
+        for (cell, inside) in asked.await {
+            match inside {
+                Ok(inside) => self.examine_cell(by, &cell, &views, inside, fix, &mut found).await?,
+                Err(error) => found.dark(&cell, &error),
+            }
+        }
+        self.examine_hosts(by, fix, &mut found).await?;
+        self.examine_above(by, &cells, &mut found).await?;
+        found.findings.sort_by(|a, b| (a.code, &a.cell, &a.subject).cmp(&(b.code, &b.cell, &b.subject)));
+        Ok(found)
+    }
+
+    async fn examine_cell(
+        &self,
+        by: &By,
+        cell: &Cell,
+        views: &[CellView],
+        inside: Inside,
+        fix: bool,
+        found: &mut Diagnosis,
+    ) -> Result<(), Denied> {
+        let name = Some(cell.name.as_str());
+        for (host, host_name) in inside.uneven {
+            let what = format!("what host {host_name} has used is not the sum of its allocations");
+            found.add(
+                "A002",
+                name,
+                Some(host.to_string()),
+                &what,
+                "tell the developers; claims there may be wrong",
+            );
+        }
+        for orphan in &inside.orphans {
+            let what = format!("host {} keeps amounts for an instance that is not there", orphan.host_name);
+            let fixed = fix && self.free_orphan(by, cell, orphan).await.unwrap_or(false);
+            let subject = Some(orphan.instance.to_string());
+            found.mended("A001", name, subject, &what, "skep-manage placement audit --delete", fixed);
+        }
+        let silent = inside.hosts.iter().filter(|detail| detail.silent);
+        for detail in silent {
+            let what = format!(
+                "the agent of host {} is silent, with {} instances on it",
+                detail.host.name, detail.instances
+            );
+            let subject = Some(detail.host.id.to_string());
+            found.add("H003", name, subject, &what, "start the agent, or look after the machine");
+        }
+        let mapped = views.iter().any(|view| view.id == cell.id);
+        if mapped {
+            self.compare(cell, found).await?;
+        }
+        Ok(())
+    }
+
+    /// Instances: what is mapped to the cell against what it holds.
+    async fn compare(&self, cell: &Cell, found: &mut Diagnosis) -> Result<(), Denied> {
+        let first = match self.differences(cell).await? {
+            Ok(first) if first.is_empty() => return Ok(()),
+            Ok(first) => first,
+            Err(error) => {
+                found.dark(cell, &error);
+                return Ok(());
+            }
+        };
+        tokio::time::sleep(PAUSE).await;
+        let second = match self.differences(cell).await? {
+            Ok(second) => second,
+            Err(error) => {
+                found.dark(cell, &error);
+                return Ok(());
+            }
+        };
+        let both: Vec<(InstanceId, &'static str)> =
+            second.into_iter().filter(|(id, code)| first.get(id) == Some(code)).collect();
+        let ids: Vec<InstanceId> = both.iter().map(|(id, _)| *id).collect();
+        let read = self.db.read(move |tx| -> Work<'_, Vec<InstanceId>> {
+            let ids = ids.clone();
+            Box::pin(async move { doctor::worked_on(tx, &ids).await })
+        });
+        let worked_on: BTreeSet<InstanceId> = read.await?.into_iter().collect();
+        for (id, code) in both.into_iter().filter(|(id, _)| !worked_on.contains(id)) {
+            let (what, fix) = match code {
+                "I001" => (
+                    "the cell holds an instance that the API level does not know",
+                    "skep-manage cell_v2 map_instances --cell_uuid CELL",
+                ),
+                "I002" => (
+                    "an instance is mapped to the cell, which holds no row of it",
+                    "delete it, or restore the cell's database",
+                ),
+                "I003" => (
+                    "an instance was deleted above and lives on in the cell",
+                    "if nobody wants it, delete its container on its host; otherwise map it again",
+                ),
+                _ => (
+                    "the cell holds an instance that is mapped to another cell",
+                    "if a move is not under way, tell the developers",
+                ),
+            };
+            found.add(code, Some(&cell.name), Some(id.to_string()), what, fix);
+        }
+        Ok(())
+    }
+
+    /// What differs, by instance: the code of the finding.
+    async fn differences(
+        &self,
+        cell: &Cell,
+    ) -> Result<Result<BTreeMap<InstanceId, &'static str>, Error>, Denied> {
+        let (mut out, mut held) = (BTreeMap::new(), BTreeMap::new());
+        let (of, mut after) = (cell.id, InstanceId(Uuid::nil()));
+        loop {
+            let read = self.read(cell, move |tx| -> Work<'_, Vec<(InstanceId, bool)>> {
+                Box::pin(async move { roster::ids(tx, after, PROJECT, PAGE).await })
+            });
+            let page = match read.await {
+                Ok(page) => page,
+                Err(error) => return Ok(Err(error)),
+            };
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            let ids: Vec<InstanceId> = page.iter().filter(|(_, living)| *living).map(|(id, _)| *id).collect();
+            let asked = ids.clone();
+            let read = self.db.read(move |tx| -> Work<'_, Vec<(InstanceId, Option<model::CellId>, bool)>> {
+                let ids = asked.clone();
+                Box::pin(async move { doctor::mappings(tx, &ids).await })
+            });
+            let known: BTreeMap<InstanceId, (Option<model::CellId>, bool)> =
+                read.await?.into_iter().map(|(id, cell, live)| (id, (cell, live))).collect();
+            for id in ids {
+                match known.get(&id) {
+                    None => out.insert(id, "I001"),
+                    Some((Some(cell), true)) if *cell == of => None,
+                    Some((Some(cell), false)) if *cell == of => out.insert(id, "I003"),
+                    Some(_) => out.insert(id, "I004"),
+                };
+            }
+            held.extend(page);
+        }
+        let mut after = InstanceId(Uuid::nil());
+        loop {
+            let read = self.db.read(move |tx| -> Work<'_, Vec<(InstanceId, bool)>> {
+                Box::pin(async move { doctor::mapped(tx, of, after, PAGE).await })
+            });
+            let page = read.await?;
+            let Some((last, _)) = page.last() else { return Ok(Ok(out)) };
+            after = *last;
+            for (id, _) in page.iter().filter(|(id, live)| *live && !held.contains_key(id)) {
+                out.insert(*id, "I002");
+            }
+        }
+    }
+
+    async fn examine_hosts(&self, by: &By, fix: bool, found: &mut Diagnosis) -> Result<(), Denied> {
+        let seen = self.hosts_view(by, None).await?;
+        let scan = match fix && seen.hosts.iter().any(|host| !host.mapped) {
+            true => Some(self.discover_hosts(by, None).await?),
+            false => None,
+        };
+        for host in seen.hosts {
+            let (cell, subject) = (Some(host.cell.as_str()), Some(host.id.to_string()));
+            if !host.mapped {
+                let what = format!("host {} is not mapped", host.name);
+                let mapped = scan.as_ref().is_some_and(|scan| {
+                    let all = scan.cells.iter().flat_map(|cell| &cell.hosts);
+                    all.into_iter().any(|(id, _, is)| *id == host.id && !matches!(is, Found::Elsewhere(_)))
+                });
+                found.mended("H001", cell, subject, &what, "skep host discover", mapped);
+            } else if host.registered == Some(false) {
+                let what = format!("host {} is mapped, and its cell does not know it", host.name);
+                found.add("H002", cell, subject, &what, "skep host delete HOST, if it does not come back");
+            }
+        }
+        Ok(())
+    }
+
+    async fn examine_above(&self, by: &By, cells: &[Cell], found: &mut Diagnosis) -> Result<(), Denied> {
+        for task in self.tasks(by, true, PAGE).await? {
+            let what = format!("a task '{}' was set aside: {}", task.kind, task.fault.unwrap_or_default());
+            found.add("T001", None, Some(task.instance.to_string()), &what, "run a release that knows it");
+        }
+        for cell in cells {
+            for process in self.processes(by, &cell.id.to_string()).await? {
+                if let (true, Some(fault)) = (process.alive, process.fault) {
+                    let what = format!("{} {} cannot use the mapping: {fault}", process.kind, process.name);
+                    found.add("P001", Some(&cell.name), None, &what, "mend the secret, or skep cell set");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tasks of the API level, oldest first: all, or those that were set aside.
+    ///
+    /// # Errors
+    /// If the API database does not answer.
+    pub async fn tasks(&self, by: &By, parked: bool, limit: i64) -> Result<Vec<TaskView>, Denied> {
+        only_admins(by)?;
+        let read = self.db.read(move |tx| -> Work<'_, Vec<doctor::Task>> {
+            Box::pin(async move { doctor::tasks(tx, parked, limit).await })
+        });
+        let view = |task: doctor::Task| {
+            let doctor::Task { id, kind, instance, attempt, parked, held, fault, created_at } = task;
+            TaskView { id, kind, instance, attempt, parked, held, fault, created_at }
+        };
+        Ok(read.await?.into_iter().map(view).collect())
+    }
+}
+
+/// A task of the API level, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskView {
+    /// Its id.
+    pub id: Uuid,
+    /// Kind and version.
+    pub kind: String,
+    /// The instance that it works on.
+    pub instance: InstanceId,
+    /// How often it was leased.
+    pub attempt: i64,
+    /// Whether it was set aside, as nobody could read it.
+    pub parked: bool,
+    /// Whether a worker holds it.
+    pub held: bool,
+    /// Why it last failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// When it was asked for: microseconds since 1970, UTC.
+    pub created_at: i64,
+}
+
+impl Diagnosis {
+    fn put(
+        &mut self,
+        code: &'static str,
+        cell: Option<&str>,
+        subject: Option<String>,
+        what: &str,
+        fix: &str,
+    ) -> &mut Finding {
+        self.findings.push(Finding {
+            code,
+            cell: cell.map(str::to_owned),
+            subject,
+            what: what.to_owned(),
+            fix: fix.to_owned(),
+            safe: false,
+            fixed: false,
+        });
+        let at = self.findings.len() - 1;
+        &mut self.findings[at]
+    }
+
+    fn add(
+        &mut self,
+        code: &'static str,
+        cell: Option<&str>,
+        subject: Option<String>,
+        what: &str,
+        fix: &str,
+    ) {
+        self.put(code, cell, subject, what, fix);
+    }
+
+    fn mended(
+        &mut self,
+        code: &'static str,
+        cell: Option<&str>,
+        subject: Option<String>,
+        what: &str,
+        fix: &str,
+        fixed: bool,
+    ) {
+        let finding = self.put(code, cell, subject, what, fix);
+        (finding.safe, finding.fixed) = (true, fixed);
+    }
+
+    fn dark(&mut self, cell: &Cell, error: &Error) {
+        self.partial = true;
+        let fix = "look after its database; the other cells go on";
+        self.add("C001", Some(&cell.name), None, &reason(error), fix);
+    }
+}
