@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use super::{Admin, By, Denied, only_admins};
 
+/// Processes, and what each has.
+type Told = (Vec<Process>, Vec<(Uuid, Has)>);
+
 /// A process that was not heard of for so long is taken for dead. Its clock and ours are compared: this is for
 /// people to see, nothing hangs on it.
 const DEAD: Duration = Duration::from_secs(15);
@@ -44,7 +47,7 @@ impl Admin {
     pub async fn processes(&self, by: &By, cell: &str) -> Result<Vec<ProcessView>, Denied> {
         only_admins(by)?;
         let cell = self.mapping(cell).await?;
-        let read = self.db.read(|tx| -> Work<'_, (Vec<Process>, Vec<(Uuid, Has)>)> {
+        let read = self.db.read(|tx| -> Work<'_, Told> {
             Box::pin(async move { Ok((processes::all(tx).await?, processes::have(tx).await?)) })
         });
         let (all, have) = read.await?;
