@@ -8,6 +8,7 @@ use sql::{Error, Rows, Val, args};
 use uuid::Uuid;
 
 use crate::Tx;
+use crate::mappings::{Mapping, State};
 
 /// One entry of the index, with where the instance lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +193,38 @@ pub async fn describe(tx: &mut Tx, id: InstanceId, spec: &RequestSpec) -> Result
     const SQL: &str = "UPDATE instance_index SET name = $2, description = $3, image = $4, image_id = $5,
         flavor = $6, hostname = $7, key_name = $8, locked = $9, tags = $10 WHERE instance = $1";
     tx.exec(SQL, described(id, spec)).await.map(drop)
+}
+
+/// Makes entries anew from mappings and request specs, as far as the API level itself knows, and lets them
+/// take whatever their cell says next: what a rebuild does before it has the cell say everything again. What
+/// was last heard stays until then. Of what is gone no spec is left, and nothing is made anew.
+pub async fn renew(tx: &mut Tx, mappings: &[Mapping], now: Timestamp) -> Result<u64, Error> {
+    const LOST: Rows =
+        Rows { head: "SELECT instance FROM instance_index WHERE instance IN (VALUES", tail: ")" };
+    const OPEN: &str = "UPDATE instance_index SET project = $2, user_id = $3, region = $4, created_at = $5,
+        reservation = $6, deleted = false, terminated_at = 0, epoch = 0, version = 0,
+        status = CASE WHEN deleted THEN 'BUILD' ELSE status END,
+        vm_state = CASE WHEN deleted THEN 'building' ELSE vm_state END
+        WHERE instance = $1";
+    let (living, gone): (Vec<_>, Vec<_>) = mappings.iter().partition(|m| m.state != State::Deleted);
+    let known = living.iter().map(|m| args![m.id]).collect();
+    let known: Vec<(Uuid,)> = tx.all_keys(LOST, known).await?;
+    let known: BTreeSet<InstanceId> = known.into_iter().map(|(id,)| InstanceId(id)).collect();
+    let mut renewed = 0;
+    for (mapping, spec) in living.into_iter().filter_map(|m| Some((m, m.spec.as_ref()?))) {
+        let (id, project, user) = (mapping.id, spec.project.as_str(), spec.user.as_str());
+        renewed += 1;
+        if !known.contains(&id) {
+            create(tx, id, spec, mapping.created).await?;
+            continue;
+        }
+        let region = spec.region.as_str();
+        tx.exec(OPEN, args![id, project, user, region, mapping.created, spec.reservation()]).await?;
+        describe(tx, id, spec).await?;
+    }
+    let gone: Vec<InstanceId> = gone.iter().map(|m| m.id).collect();
+    delete(tx, &gone, now).await?;
+    Ok(renewed)
 }
 
 fn described(id: InstanceId, spec: &RequestSpec) -> Vec<Val> {

@@ -108,7 +108,29 @@ pub async fn get_many(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<Mapping>, E
             FROM instance_mapping m LEFT JOIN request_spec r ON r.instance = m.id WHERE m.id IN (VALUES",
         tail: ")",
     };
-    let rows = tx.all_rows::<Row>(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    let rows = tx.all_keys::<Row>(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    rows.into_iter().map(Mapping::try_from).collect()
+}
+
+/// Up to `limit` mappings to a cell – or, without one, to none yet – by id, after an id.
+pub async fn of_cell(
+    tx: &mut Tx,
+    cell: Option<CellId>,
+    after: Option<InstanceId>,
+    limit: i64,
+) -> Result<Vec<Mapping>, Error> {
+    const BOUND: &str = "SELECT m.id, m.project, m.cell, m.epoch, m.saga_token, m.state, m.created_at, r.spec
+        FROM instance_mapping m LEFT JOIN request_spec r ON r.instance = m.id
+        WHERE m.cell = $1 AND m.id > $2 ORDER BY m.id LIMIT $3";
+    const UNBOUND: &str =
+        "SELECT m.id, m.project, m.cell, m.epoch, m.saga_token, m.state, m.created_at, r.spec
+        FROM instance_mapping m LEFT JOIN request_spec r ON r.instance = m.id
+        WHERE m.cell IS NULL AND m.id > $1 ORDER BY m.id LIMIT $2";
+    let after = after.map_or(Uuid::nil(), InstanceId::uuid);
+    let rows: Vec<Row> = match cell {
+        Some(cell) => tx.all(BOUND, args![cell, after, limit]).await?,
+        None => tx.all(UNBOUND, args![after, limit]).await?,
+    };
     rows.into_iter().map(Mapping::try_from).collect()
 }
 

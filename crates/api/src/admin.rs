@@ -3,6 +3,7 @@
 mod cells;
 mod doctor;
 mod hosts;
+mod index;
 mod openapi;
 
 use axum::body::Body;
@@ -43,6 +44,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/admin/v1/cells/{cell}/processes", SHOW, |call| Box::pin(cells::processes(call))),
     route(Method::POST, "/admin/v1/doctor", CHANGE, |call| Box::pin(doctor::doctor(call))),
     route(Method::GET, "/admin/v1/tasks", SHOW, |call| Box::pin(doctor::tasks(call))),
+    route(Method::POST, "/admin/v1/index/rebuild", CHANGE, |call| Box::pin(index::rebuild(call))),
     route(Method::GET, "/admin/v1/hosts", SHOW, |call| Box::pin(hosts::index(call))),
     route(Method::POST, "/admin/v1/hosts", CHANGE, |call| Box::pin(hosts::discover(call))),
     route(Method::GET, "/admin/v1/hosts/{host}", SHOW, |call| Box::pin(hosts::show(call))),
@@ -111,6 +113,9 @@ fn cell(object: &mut Object<'_>, cell: &CellStatus) {
     object.put("region", &cell.region);
     object.put("state", cell.state.as_str());
     object.put("up", &cell.up);
+    object.put("breaker_open", &cell.breaker_open);
+    object.put("index_behind", &cell.behind);
+    object.put("index_lag_seconds", &cell.lag.map(|lag| lag.as_secs_f64()));
     object.put("instances", &cell.instances);
     object.array("hosts", &cell.hosts, |object, host| {
         object.put("id", &host.id);

@@ -110,8 +110,8 @@ impl App {
         request.extensions_mut().insert(context);
 
         let mut router = self.router.clone();
-        let answered =
-            AssertUnwindSafe(async move { router.call(request).await }.instrument(span)).catch_unwind().await;
+        let work = verbs::request(async move { router.call(request).await }).instrument(span);
+        let answered = AssertUnwindSafe(work).catch_unwind().await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},

@@ -21,6 +21,7 @@ mod tls;
 pub use app::{App, app};
 pub use edge::policy::{InForce, Mistake, Policy, Shown, Target, Who};
 pub use identity::StaticToken;
+pub use routes::paths;
 pub use serve::serve;
 pub use settings::{REGION, Rate, Settings};
 pub use tls::Tls;

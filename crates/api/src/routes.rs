@@ -141,6 +141,11 @@ static ROOT: &[Route] = routes! { false:
     GET "/admin/v1/status" "skep:status" admin::status;
 };
 
+/// Method and path of every route, with the names of the path's parameters in braces.
+pub fn paths() -> impl Iterator<Item = (Method, String)> {
+    all().map(|(path, route)| (route.method.clone(), path))
+}
+
 /// Every route with the full path of each of its mounts.
 fn all() -> impl Iterator<Item = (String, &'static Route)> {
     let faces: [(&[&str], &'static [Route]); 5] = [

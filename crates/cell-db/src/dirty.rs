@@ -2,6 +2,7 @@
 
 use model::{CellId, Instance, InstanceId, Timestamp};
 use sql::{Error, Rows, args};
+use uuid::Uuid;
 
 use crate::Tx;
 use crate::instances::{Row, select};
@@ -14,6 +15,35 @@ pub async fn mark(tx: &mut Tx, changed: &[(InstanceId, i64)], now: Timestamp) ->
     };
     let rows = changed.iter().map(|(id, version)| args![*id, *version, now]).collect();
     tx.exec_rows(SQL, rows).await.map(drop)
+}
+
+/// Marks up to `limit` rows after an id, tombstones included, so that all of them are told again; gives
+/// the last of them. Nothing is changed of the rows. A mark of a later version, by whoever changes the row at
+/// the same time, stays.
+pub async fn mark_all(
+    tx: &mut Tx,
+    after: Option<InstanceId>,
+    limit: i64,
+    now: Timestamp,
+) -> Result<(u64, Option<InstanceId>), Error> {
+    const SOME: &str = "SELECT id, version FROM instance WHERE id > $1 ORDER BY id LIMIT $2";
+    const MARK: Rows = Rows {
+        head: "INSERT INTO dirty (instance, version, since) VALUES",
+        tail: "ON CONFLICT (instance) DO UPDATE SET version = excluded.version
+            WHERE dirty.version < excluded.version",
+    };
+    let after = after.map_or(Uuid::nil(), InstanceId::uuid);
+    let some: Vec<(Uuid, i64)> = tx.all(SOME, args![after, limit]).await?;
+    tx.exec_rows(MARK, some.iter().map(|(id, version)| args![*id, *version, now]).collect()).await?;
+    Ok((some.len() as u64, some.last().map(|(id, _)| InstanceId(*id))))
+}
+
+/// How many rows the API level has not seen yet, and since when the oldest waits.
+pub async fn waiting(tx: &mut Tx) -> Result<(i64, Option<Timestamp>), Error> {
+    let row: Option<(i64, Option<i64>)> =
+        tx.opt("SELECT COUNT(*), MIN(since) FROM dirty", Vec::new()).await?;
+    let (count, since) = row.unwrap_or_default();
+    Ok((count, since.map(Timestamp)))
 }
 
 /// A changed row as it is now.

@@ -219,7 +219,7 @@ pub async fn standing(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<Standing>, 
         tail: ")",
     };
     type Row = (Uuid, i64, String, Option<Json<Fault>>);
-    let rows: Vec<Row> = tx.all_rows(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    let rows: Vec<Row> = tx.all_keys(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
     rows.into_iter()
         .map(|(id, epoch, stage, fault)| {
             let stage = Stage::parse(&stage).ok_or_else(|| Error::corrupt("instance.stage", &stage))?;
@@ -306,7 +306,7 @@ pub async fn get(tx: &mut Tx, cell: CellId, id: InstanceId) -> Result<Option<Ins
 /// These instances, tombstones included, in no order.
 pub async fn get_many(tx: &mut Tx, cell: CellId, ids: &[InstanceId]) -> Result<Vec<Instance>, Error> {
     const SQL: Rows = Rows { head: select!("WHERE i.id IN (VALUES"), tail: ")" };
-    let rows: Vec<Row> = tx.all_rows(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    let rows: Vec<Row> = tx.all_keys(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
     rows.into_iter().map(|row| row.instance(cell)).collect()
 }
 

@@ -205,3 +205,39 @@ async fn the_dirty_set_forgets_nothing_whatever_the_order_of_commits() {
     both.sort();
     assert_eq!(left, both, "what changed after it was read is still there");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marking_everything_loses_no_change_that_is_under_way() {
+    let Some(db) = postgres().await else { return };
+    let id: InstanceId = Env::system().id();
+    db.write(move |tx| -> Work<'_, ()> {
+        Box::pin(async move { instances::insert(tx, &[new(id, 1, 1)], Timestamp(1)).await })
+    })
+    .await
+    .expect("commits");
+    // A change is under way, uncommitted, when everything is marked: whichever commits first, what is left
+    // is the mark of the newest version, and forgetting that one ends it.
+    let held = Held::start(&db, move |tx| {
+        Box::pin(async move { instances::want_gone(tx, &[new(id, 1, 2)], Timestamp(2)).await })
+    });
+    held.reached().await;
+    let marked = db.write(|tx| -> Work<'_, _> {
+        Box::pin(async move { dirty::mark_all(tx, None, 10, Timestamp(3)).await })
+    });
+    let (marked, held) = tokio::join!(marked, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        held.end().await
+    });
+    held.expect("commits");
+    assert_eq!(marked.expect("commits"), (1, Some(id)));
+    let seen = changes(&db).await;
+    assert_eq!(seen, [(id, 2)]);
+    db.write(move |tx| -> Work<'_, ()> {
+        let seen = seen.clone();
+        Box::pin(async move { dirty::forget(tx, &seen).await })
+    })
+    .await
+    .expect("forgets");
+    let left = db.read(|tx| -> Work<'_, _> { Box::pin(async move { dirty::waiting(tx).await }) });
+    assert_eq!(left.await.expect("reads"), (0, None));
+}

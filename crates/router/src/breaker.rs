@@ -1,16 +1,10 @@
-//! The circuit breaker of one cell: after repeated silence calls fail at once, and one probe at a time
-//! finds out when the cell is back.
+//! The circuit breaker of one cell: after repeated silence calls fail at once, until a probe, which no
+//! user waits for, finds the cell back.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use model::Env;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Calls in a row that must fail before the breaker opens.
-const FAILURES: u32 = 5;
-
-/// How often a call is let through while it is open.
-const PROBE: Duration = Duration::from_secs(1);
+const FAILURES: u32 = 3;
 
 /// How a cell has been answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,56 +13,35 @@ pub enum Health {
     Up,
     /// Its last calls failed, but it is still asked.
     Failing,
-    /// It is not asked, but for a probe each second.
+    /// It is not asked, but for a probe each second that nobody waits for.
     Down,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    failures: u32,
-    probed: Option<Duration>,
 }
 
 /// The breaker.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
-    state: Mutex<State>,
+    /// Calls in a row that failed.
+    failures: AtomicU32,
 }
 
 impl Breaker {
-    /// Whether a call may be made now. While open, one call each second is let through as a probe.
-    pub(crate) fn admits(&self, env: &Env) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.failures < FAILURES {
-            return true;
-        }
-        let now = env.monotonic();
-        if state.probed.is_some_and(|at| now.saturating_sub(at) < PROBE) {
-            return false;
-        }
-        state.probed = Some(now);
-        true
+    /// Whether a call may be made now.
+    pub(crate) fn admits(&self) -> bool {
+        self.failures.load(Ordering::SeqCst) < FAILURES
     }
 
-    /// Records how a call went. True if the cell's health changed.
-    pub(crate) fn record(&self, env: &Env, answered: bool) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_open = state.failures >= FAILURES;
+    /// Records how a call went. True if the breaker opens or closes by it.
+    pub(crate) fn record(&self, answered: bool) -> bool {
         if answered {
-            *state = State::default();
-            return was_open;
+            return self.failures.swap(0, Ordering::SeqCst) >= FAILURES;
         }
-        state.failures = state.failures.saturating_add(1);
-        let opens = state.failures == FAILURES;
-        if opens {
-            state.probed = Some(env.monotonic());
-        }
-        opens
+        let counted = |failures: u32| Some(failures.saturating_add(1));
+        self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted) == Ok(FAILURES - 1)
     }
 
     /// How the cell has been answering.
     pub(crate) fn health(&self) -> Health {
-        match self.state.lock().unwrap_or_else(PoisonError::into_inner).failures {
+        match self.failures.load(Ordering::SeqCst) {
             0 => Health::Up,
             failures if failures < FAILURES => Health::Failing,
             _ => Health::Down,
@@ -78,44 +51,23 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use model::env::SystemRng;
-    use model::{Clock, Timestamp};
-
     use super::*;
 
-    #[derive(Default)]
-    struct Hand(AtomicU64);
-    impl Clock for Hand {
-        fn now(&self) -> Timestamp {
-            Timestamp(0)
-        }
-        fn monotonic(&self) -> Duration {
-            Duration::from_millis(self.0.load(Ordering::SeqCst))
-        }
-    }
-
     #[test]
-    fn opens_probes_and_closes() {
-        let clock = Arc::new(Hand::default());
-        let env = Env::new(clock.clone(), Arc::new(SystemRng));
+    fn opens_and_closes() {
         let breaker = Breaker::default();
         for n in 1..=FAILURES {
-            assert!(breaker.admits(&env));
-            assert_eq!(breaker.record(&env, false), n == FAILURES);
+            assert!(breaker.admits());
+            assert_eq!(breaker.record(false), n == FAILURES);
         }
         assert_eq!(breaker.health(), Health::Down);
-        assert!(!breaker.admits(&env));
-        clock.0.store(1_000, Ordering::SeqCst);
-        assert!(breaker.admits(&env), "a probe");
-        assert!(!breaker.admits(&env), "only one");
-        breaker.record(&env, false);
-        clock.0.store(2_000, Ordering::SeqCst);
-        assert!(breaker.admits(&env));
-        assert!(breaker.record(&env, true));
-        assert!(breaker.admits(&env) && breaker.admits(&env));
+        assert!(!breaker.admits());
+        assert!(!breaker.record(false), "it is open already");
+        assert!(breaker.record(true), "a probe was answered");
+        assert!(breaker.admits());
         assert_eq!(breaker.health(), Health::Up);
+        breaker.record(false);
+        assert_eq!(breaker.health(), Health::Failing);
+        assert!(!breaker.record(true), "it was not open");
     }
 }

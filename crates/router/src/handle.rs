@@ -1,6 +1,7 @@
 //! One cell as the API level reaches it: its database behind a bulkhead and a breaker, and its bus.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cell_db::Tx;
@@ -11,7 +12,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::breaker::{Breaker, Health};
+use crate::request;
 use crate::secret::Urls;
+
+/// How often a cell that does not answer is probed.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A cell, opened. Calls fail within the deadline, whatever the cell does.
 pub struct CellHandle {
@@ -21,8 +26,8 @@ pub struct CellHandle {
     /// Its bus; cell0 has none.
     pub bus: Option<Bus>,
     pub(crate) env: Env,
-    pub(crate) breaker: Breaker,
-    pub(crate) bulkhead: Semaphore,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) bulkhead: Arc<Semaphore>,
     pub(crate) deadline: Duration,
     pub(crate) urls: Urls,
 }
@@ -66,7 +71,7 @@ impl CellHandle {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> Work<'t, T> + Send + Sync + 'static,
     {
-        self.guarded(self.db.read(work)).await
+        self.guarded(self.db.read(work), Error::Down).await
     }
 
     /// Writes in the cell's database; see [`sql::Db::write`].
@@ -75,28 +80,71 @@ impl CellHandle {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> Work<'t, T> + Send + Sync + 'static,
     {
-        self.guarded(self.db.write(work)).await
+        self.guarded(self.db.write(work), Error::Unknown).await
     }
 
-    async fn guarded<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let name = &self.cell.name;
-        if !self.breaker.admits(&self.env) {
+    /// Makes a call, if the breaker admits it, within what the request has left for this cell. `late` says
+    /// what it means if the call is cut off.
+    async fn guarded<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+        late: fn(String) -> Error,
+    ) -> Result<T, Error> {
+        let (cell, name) = (self.cell.id, &self.cell.name);
+        if !self.breaker.admits() {
             return Err(Error::Down(format!("cell {name} does not answer (breaker open)")));
         }
-        let permit = timeout(self.deadline, self.bulkhead.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
+        let left = request::left(cell, self.deadline);
+        if left.is_zero() {
+            return Err(Error::Down(format!("cell {name} did not answer this request before")));
+        }
+        let start = self.env.monotonic();
+        let took = || self.env.monotonic().saturating_sub(start);
+        let Ok(Ok(_permit)) = timeout(left, self.bulkhead.acquire()).await else {
+            request::spend(cell, took(), self.deadline);
             return Err(Error::Down(format!("too many calls wait for cell {name}")));
         };
-        let answer = call.await;
+        let answer = match left.saturating_sub(took()) {
+            // The call's own deadline knows better what it means to miss it.
+            whole if whole > self.deadline * 9 / 10 => call.await,
+            rest => {
+                timeout(rest, call).await.unwrap_or_else(|_| Err(late(format!("cut off after {rest:?}"))))
+            }
+        };
+        request::spend(cell, took(), self.deadline);
         let answered = !matches!(answer, Err(Error::Down(_) | Error::Unknown(_)));
-        if self.breaker.record(&self.env, answered) {
-            metrics::gauge!("skep_cell_up", "cell" => name.clone()).set(f64::from(u8::from(answered)));
+        if self.breaker.record(answered) {
             if answered {
                 tracing::info!(cell.name = name, "cell answers again");
             } else {
-                tracing::warn!(cell.name = name, "cell does not answer: it is asked once a second");
+                tracing::warn!(cell.name = name, "cell does not answer: it is probed once a second");
+                self.probe();
             }
         }
         answer
+    }
+
+    /// Probes until the cell answers, or its mapping is gone.
+    fn probe(&self) {
+        let (db, env, name) = (self.db.clone(), self.env.clone(), self.cell.name.clone());
+        let breaker = Arc::downgrade(&self.breaker);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(env.jitter(PROBE * 2 / 3)).await;
+                if breaker.strong_count() == 0 {
+                    return;
+                }
+                let probed = db.read(|tx| -> Work<'_, Option<(i64,)>> {
+                    Box::pin(async move { tx.opt("SELECT CAST(1 AS BIGINT)", Vec::new()).await })
+                });
+                let answered = probed.await.is_ok();
+                let Some(breaker) = breaker.upgrade() else { return };
+                if answered || breaker.admits() {
+                    breaker.record(true);
+                    tracing::info!(cell.name = name, "cell answers again");
+                    return;
+                }
+            }
+        });
     }
 }

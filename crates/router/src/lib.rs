@@ -10,6 +10,7 @@ mod breaker;
 mod handle;
 mod locate;
 mod registry;
+mod request;
 mod scatter;
 mod secret;
 
@@ -17,5 +18,6 @@ pub use breaker::Health;
 pub use handle::CellHandle;
 pub use locate::{Located, Locations};
 pub use registry::{Router, Settings};
+pub use request::request;
 pub use scatter::{Answer, scatter};
 pub use secret::resolve;

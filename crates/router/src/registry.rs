@@ -13,7 +13,7 @@ use sql::{Db, Error, Work};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Health};
 use crate::handle::CellHandle;
 use crate::secret::{self, Urls};
 
@@ -138,6 +138,10 @@ impl Router {
         }
         left.extend(known.iter().filter(|(id, _)| !next.contains_key(id)).map(|(_, handle)| handle.clone()));
         *self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+        for handle in next.values() {
+            let up = handle.health() != Health::Down;
+            metrics::gauge!("skep_cell_up", "cell" => handle.cell.name.clone()).set(f64::from(u8::from(up)));
+        }
         *self.inner.cells.write().unwrap_or_else(PoisonError::into_inner) = next;
         for handle in left {
             tracing::info!(cell.name = handle.cell.name, version = handle.cell.version, "cell mapping left");
@@ -164,7 +168,8 @@ impl Router {
             false => Some(self.inner.connector.connect(&urls.transport, gate)?),
         };
         tracing::info!(cell.name = cell.name, version = cell.version, "cell mapping opened");
-        let (env, breaker, bulkhead) = (self.inner.env.clone(), Breaker::default(), Semaphore::new(bulkhead));
+        let (env, breaker) = (self.inner.env.clone(), Arc::new(Breaker::default()));
+        let bulkhead = Arc::new(Semaphore::new(bulkhead));
         Ok(CellHandle { cell, db, bus, env, breaker, bulkhead, deadline, urls })
     }
 
@@ -174,8 +179,8 @@ impl Router {
             db: handle.db.clone(),
             bus: handle.bus.clone(),
             env: handle.env.clone(),
-            breaker: Breaker::default(),
-            bulkhead: Semaphore::new(self.inner.settings.bulkhead),
+            breaker: handle.breaker.clone(),
+            bulkhead: handle.bulkhead.clone(),
             deadline: handle.deadline,
             urls: handle.urls.clone(),
         }

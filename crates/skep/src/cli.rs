@@ -64,6 +64,9 @@ enum Command {
     Task(admin::doctor::TaskCommand),
     /// See whether everything fits together, and mend what can be mended
     Doctor(admin::doctor::Doctor),
+    /// The index that lists are made of, for administrators
+    #[command(subcommand)]
+    Index(admin::index::IndexCommand),
     /// Nova's administrative commands; the same as skep-manage
     #[command(arg_required_else_help = true)]
     Manage(manage::Manage),
@@ -101,6 +104,7 @@ impl Cli {
             Command::Host(it) => client::block_on(it.run()),
             Command::Task(it) => client::block_on(it.run()),
             Command::Doctor(it) => client::block_on(it.run()),
+            Command::Index(it) => client::block_on(it.run()),
             // Its exit codes are Nova's.
             Command::Manage(it) => return Ok(it.run()),
             Command::Policy(it) => it.run(),

@@ -18,6 +18,9 @@ pub struct Rows {
 /// The sizes that lists are cut into.
 const SIZES: [usize; 5] = [64, 16, 4, 2, 1];
 
+/// The sizes that lists of keys are filled up to.
+const COVERS: [usize; 5] = [1, 4, 16, 64, 256];
+
 /// (head, tail, rows, columns), the first two by address.
 type Key = (usize, usize, usize, usize);
 
@@ -34,6 +37,24 @@ impl Rows {
             let size = SIZES.into_iter().find(|size| *size <= left).unwrap_or(1);
             out.push((self.text(size, columns), rest.by_ref().take(size).flatten().collect()));
             left -= size;
+        }
+        out
+    }
+
+    /// As few statements as possible, filled up by repeating the last row: for lists of keys to be looked for
+    /// (`IN (VALUES …)`), where a repetition changes nothing and each further statement is a round trip.
+    pub(crate) fn covering(self, mut rows: Vec<Args>) -> Vec<(&'static str, Args)> {
+        let columns = rows.first().map_or(0, Vec::len);
+        let most = COVERS[COVERS.len() - 1];
+        let mut out = Vec::new();
+        while !rows.is_empty() {
+            let rest = rows.split_off(rows.len().min(most));
+            let size = COVERS.into_iter().find(|size| *size >= rows.len()).unwrap_or(most);
+            if let Some(last) = rows.last().cloned() {
+                rows.resize(size, last);
+            }
+            out.push((self.text(size, columns), rows.into_iter().flatten().collect()));
+            rows = rest;
         }
         out
     }
@@ -60,6 +81,19 @@ impl Rows {
 mod tests {
     use super::*;
     use crate::args;
+
+    #[test]
+    fn fills_up_to_fixed_sizes() {
+        const ROWS: Rows = Rows { head: "SELECT n FROM t WHERE n IN (VALUES", tail: ")" };
+        let sizes = |rows: i64| -> Vec<usize> {
+            let statements = ROWS.covering((0..rows).map(|n| args![n]).collect());
+            statements.iter().map(|(_, args)| args.len()).collect()
+        };
+        assert_eq!(sizes(0), [0_usize; 0]);
+        assert_eq!((sizes(1), sizes(3), sizes(25), sizes(256)), (vec![1], vec![4], vec![64], vec![256]));
+        assert_eq!(sizes(500), [256, 256]);
+        assert_eq!(sizes(257), [256, 1]);
+    }
 
     #[test]
     fn cuts_into_fixed_sizes() {

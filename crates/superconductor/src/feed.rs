@@ -19,21 +19,29 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(250);
 /// Most changes applied at a time.
 const BATCH: i64 = 256;
 
-/// Applies what has changed in a cell; what fails is tried again in the next round.
-pub(crate) async fn feed(shared: &Superconductor, handle: &CellHandle) {
+/// Applies what has changed in a cell; what fails is tried again in the next round. `heard` is when the cell
+/// was last heard out, by our own clock.
+pub(crate) async fn feed(shared: &Superconductor, handle: &CellHandle, heard: &mut Duration) {
     loop {
-        match round(shared, handle).await {
-            Ok(true) => {}
-            Ok(false) => return,
+        let (more, lag) = match round(shared, handle).await {
+            Ok(round) => {
+                *heard = shared.env.monotonic();
+                round
+            }
             Err(error) => {
                 tracing::debug!(cell.name = handle.cell.name, %error, "the index cannot be fed");
-                return;
+                (false, shared.env.monotonic().saturating_sub(*heard))
             }
+        };
+        metrics::gauge!("skep_index_lag_seconds", "cell" => handle.cell.name.clone()).set(lag.as_secs_f64());
+        if !more {
+            return;
         }
     }
 }
 
-async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Error> {
+/// Applies one batch. Gives whether there may be more, and for how long its oldest change had waited.
+async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<(bool, Duration), Error> {
     let cell = handle.cell.id;
     let changed = handle
         .read(move |tx| -> Work<'_, Vec<Changed>> {
@@ -41,9 +49,8 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Err
         })
         .await?;
     let lag = changed.first().map_or(Duration::ZERO, |oldest| shared.env.now().since(oldest.since));
-    metrics::gauge!("skep_index_lag_seconds", "cell" => handle.cell.name.clone()).set(lag.as_secs_f64());
     if changed.is_empty() {
-        return Ok(false);
+        return Ok((false, lag));
     }
     let more = changed.len() as i64 == BATCH;
     let applied: Arc<Vec<(InstanceId, i64)>> =
@@ -68,5 +75,5 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<bool, Err
         })
         .await?;
     forget().await?;
-    Ok(more)
+    Ok((more, lag))
 }

@@ -76,6 +76,7 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
     let mut bell = handle.bus.as_ref().map(|bus| bus.listen(Bell::Up, shared.worker()));
     let wake = shared.notify(cell);
     let (mut fed, mut enrolled, mut known) = (Duration::ZERO, Duration::ZERO, enrol::Known::new());
+    let mut heard = shared.env.monotonic();
     while !token.is_cancelled() {
         if let Ok(handle) = shared.router.cell(cell) {
             if let Err(error) = settle(&shared, &handle).await {
@@ -87,7 +88,7 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
                 if !handle.cell.is_cell0() {
                     shared.summaries.read(&shared.env, &handle).await;
                 }
-                feed::feed(&shared, &handle).await;
+                feed::feed(&shared, &handle, &mut heard).await;
             }
             if !handle.cell.is_cell0() && now.saturating_sub(enrolled) >= enrol::PERIOD {
                 enrolled = now;

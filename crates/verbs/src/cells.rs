@@ -1,13 +1,18 @@
 //! What operators see of cells and hosts.
 
-use cell_db::{hosts, instances};
+use std::time::Duration;
+
+use cell_db::{dirty, hosts, instances};
 use model::host::Host;
-use model::{Caller, Fault, FaultKind};
-use router::scatter;
+use model::{Caller, Fault, FaultKind, Timestamp};
+use router::{Health, scatter};
 use sql::Work;
 
 use crate::Verbs;
 use crate::types::{CellStatus, HostStatus};
+
+/// What a cell tells of itself: its hosts, how many instances, and what the index has not seen yet.
+type Told = (Vec<Host>, i64, (i64, Option<Timestamp>));
 
 impl Verbs {
     /// Every cell with its hosts; a dark one without them.
@@ -19,14 +24,29 @@ impl Verbs {
             return Err(Fault::new(FaultKind::Forbidden, "only administrators see cells"));
         }
         let answers = scatter(self.inner.router.cells(), |cell| async move {
-            cell.read(|tx| -> Work<'_, (Vec<Host>, i64)> {
-                Box::pin(async move { Ok((hosts::all(tx).await?, instances::count(tx).await?)) })
+            cell.read(|tx| -> Work<'_, Told> {
+                Box::pin(async move {
+                    let (hosts, instances) = (hosts::all(tx).await?, instances::count(tx).await?);
+                    Ok((hosts, instances, dirty::waiting(tx).await?))
+                })
             })
             .await
         });
-        let status = |answer: router::Answer<(Vec<Host>, i64)>| {
-            let up = answer.result.is_ok();
-            let (hosts, instances) = answer.result.unwrap_or_default();
+        let mapped = self.inner.db.read(|tx| -> Work<'_, Vec<api_db::hosts::Mapping>> {
+            Box::pin(async move { api_db::hosts::all(tx).await })
+        });
+        let (answers, mapped) = futures::join!(answers, mapped);
+        let mapped = mapped?;
+        let now = self.inner.env.now();
+        let status = |answer: router::Answer<Told>| {
+            let told = answer.result.ok();
+            let behind = told.as_ref().map(|(_, _, (count, _))| *count);
+            let since = told.as_ref().map(|(_, _, (_, since))| *since);
+            let up = told.is_some();
+            let (hosts, instances, _) = told.unwrap_or_default();
+            let here = mapped.iter().filter(|host| !up && host.cell == answer.cell.cell.id);
+            let unseen = here.map(|host| host.name.clone()).collect();
+            let breaker_open = answer.cell.health() == Health::Down;
             let cell = &answer.cell.cell;
             CellStatus {
                 id: cell.id,
@@ -34,11 +54,15 @@ impl Verbs {
                 region: cell.region.clone(),
                 state: cell.state,
                 up,
+                breaker_open,
+                behind,
+                lag: since.map(|since| since.map_or(Duration::ZERO, |since| now.since(since))),
                 hosts: hosts.into_iter().map(host).collect(),
+                unseen,
                 instances,
             }
         };
-        Ok(answers.await.into_iter().map(status).collect())
+        Ok(answers.into_iter().map(status).collect())
     }
 
     /// Whether requests can be served: the API database answers. Cells may be dark.

@@ -43,6 +43,7 @@ pub use hosts::{ComputeHost, ComputeHosts};
 pub use list::Field;
 pub use once::{Hold, Key};
 pub use quotas::Quota;
+pub use router::request;
 pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Read, Seen};
 
 /// How the verbs behave.

@@ -3,13 +3,19 @@
 use api_db::index;
 use api_db::mappings::{self, Mapping, State};
 use model::instance::{Stage, Task};
-use model::{Caller, Fault, Instance, InstanceId, RequestSpec, Timestamp};
+use model::{Caller, CellId, Fault, FaultKind, Instance, InstanceId, RequestSpec, Timestamp};
 use router::Located;
 use sql::{Error, Work};
 
 use crate::boot::waiting;
 use crate::types::{Dark, Seen};
 use crate::{Verbs, no_such_instance};
+
+/// Whether a cell was heard to have made an instance that is wanted: until then the API level knows how it
+/// stands. What is DELETED there was refused, and is to be made by another.
+pub(crate) fn is_made(entry: &index::Entry) -> bool {
+    !matches!(entry.last.status.as_str(), "BUILD" | "DELETED")
+}
 
 /// What was found of an instance, and where.
 pub(crate) enum Found {
@@ -36,7 +42,7 @@ impl Verbs {
     pub async fn show(&self, caller: &Caller, id: InstanceId) -> Result<Seen, Fault> {
         match self.find(caller, id).await? {
             Found::Row(instance) | Found::Waiting(instance) => Ok(Seen::Fresh(instance)),
-            Found::Dark(unseen) => Ok(Seen::Dark(Box::new(self.dark(*unseen).await))),
+            Found::Dark(unseen) => Ok(self.dark(*unseen).await),
         }
     }
 
@@ -122,7 +128,7 @@ impl Verbs {
     }
 
     /// What is known of an instance whose cell does not answer.
-    async fn dark(&self, unseen: Unseen) -> Dark {
+    async fn dark(&self, unseen: Unseen) -> Seen {
         let Unseen { mapping, spec, .. } = unseen;
         let id = mapping.id;
         let last = self
@@ -132,11 +138,44 @@ impl Verbs {
                 Box::pin(async move { index::get(tx, id).await })
             })
             .await;
-        self.told(mapping, spec, last.ok().flatten().as_ref())
+        match last {
+            Ok(entry) => self.told(mapping, spec, entry.as_ref()),
+            // Nothing is made up of what could not be read.
+            Err(_) => Seen::Dark(Box::new(self.unknown(mapping, spec, None))),
+        }
     }
 
-    /// An instance whose cell does not answer, with what was last heard of it.
-    pub(crate) fn told(&self, mapping: Mapping, spec: RequestSpec, entry: Option<&index::Entry>) -> Dark {
+    /// An instance whose cell does not answer, with what was last heard of it. Of one that its cell was never
+    /// heard to have made, the API level knows enough to tell.
+    pub(crate) fn told(&self, mapping: Mapping, spec: RequestSpec, entry: Option<&index::Entry>) -> Seen {
+        match mapping.state {
+            State::Live if !entry.is_some_and(is_made) => Seen::Fresh(Box::new(self.bound(mapping, spec))),
+            _ => Seen::Dark(Box::new(self.unknown(mapping, spec, entry))),
+        }
+    }
+
+    /// A build that is bound to a cell which went dark before it was heard to have made it: BUILD until its
+    /// deadline, then ERROR. It is never started elsewhere without the cell's word; should the cell come
+    /// back and have made it after all, its own row tells so from then on.
+    fn bound(&self, mapping: Mapping, spec: RequestSpec) -> Instance {
+        let (now, deadline) = (self.inner.env.now(), spec.deadline);
+        let why = "The cell that was to make it does not answer; it is made when the cell is back.";
+        let late = "The cell that was to make it did not answer in time. It may be deleted at any time.";
+        let mut instance = waiting(mapping.id, spec, mapping.created, Task::Scheduling);
+        instance.cell = mapping.cell;
+        instance.fault = Some((Fault::unavailable(why), now));
+        if mapping.cell == Some(CellId::ZERO) {
+            // No cell could take it. The whole explanation lies in cell0, which is away.
+            (instance.stage, instance.task) = (Stage::Error, None);
+            instance.fault = Some((Fault::new(FaultKind::NoValidHost, "No valid host was found."), now));
+        } else if now > deadline {
+            (instance.stage, instance.task, instance.updated) = (Stage::Error, None, deadline);
+            instance.fault = Some((Fault::new(FaultKind::Timeout, late), deadline));
+        }
+        instance
+    }
+
+    fn unknown(&self, mapping: Mapping, spec: RequestSpec, entry: Option<&index::Entry>) -> Dark {
         let cell = mapping.cell.and_then(|cell| self.inner.router.cell(cell).ok());
         Dark {
             id: mapping.id,

@@ -202,8 +202,16 @@ pub struct CellStatus {
     pub state: CellState,
     /// Whether its database answered.
     pub up: bool,
-    /// Hosts, and how many of them are healthy and enabled.
+    /// Whether this process asks it no more, but for a probe each second.
+    pub breaker_open: bool,
+    /// Instances of which the index does not know the newest yet; nothing if it did not answer.
+    pub behind: Option<i64>,
+    /// For how long the oldest change has waited to be told to the index; nothing if it did not answer.
+    pub lag: Option<Duration>,
+    /// Hosts; none if it did not answer.
     pub hosts: Vec<HostStatus>,
+    /// The names of hosts that are mapped to it, if it did not answer.
+    pub unseen: Vec<String>,
     /// Instances that are not tombstones.
     pub instances: i64,
 }

@@ -1,9 +1,10 @@
-//! The administrator's commands for people: `skep cell` and `skep host`. They go through the API's
+//! The administrator's commands for people: `skep cell`, `skep host`, `skep index`. They go through the API's
 //! `/admin/v1`, or with `--direct` straight to the databases, by the same verbs.
 
 pub mod cell;
 pub mod doctor;
 pub mod host;
+pub mod index;
 mod life;
 mod show;
 mod way;

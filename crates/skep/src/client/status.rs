@@ -46,6 +46,15 @@ pub async fn names(http: &Http) -> Result<BTreeMap<String, String>, Failure> {
     Ok(cells.iter().map(|cell| (text(cell, "id"), text(cell, "name"))).collect())
 }
 
+/// For how long the oldest change has waited to be seen in lists, and how many wait.
+fn lag(cell: &Value) -> String {
+    match (cell["index_behind"].as_i64(), cell["index_lag_seconds"].as_f64()) {
+        (Some(0), _) => "0".to_owned(),
+        (Some(behind), Some(lag)) => format!("{lag:.1} s ({behind})"),
+        _ => "?".to_owned(),
+    }
+}
+
 fn tables(cells: &[Value]) -> String {
     let text = |value: &Value, key: &str| table::clean(value[key].as_str().unwrap_or_default());
     let number = |value: &Value, key: &str| value[key].as_i64().map(|n| n.to_string()).unwrap_or_default();
@@ -61,6 +70,7 @@ fn tables(cells: &[Value]) -> String {
             if up { "up" } else { "DOWN" }.to_owned(),
             if up { format!("{good}/{}", of_cell.len()) } else { "?".to_owned() },
             if up { number(cell, "instances") } else { "?".to_owned() },
+            if up { lag(cell) } else { "?".to_owned() },
         ]);
         for host in of_cell {
             let amount = |kind: &str, key: &str| host[kind][key].as_f64().unwrap_or_default();
@@ -83,7 +93,8 @@ fn tables(cells: &[Value]) -> String {
             ]);
         }
     }
-    let mut shown = table::render(&["CELL", "REGION", "STATE", "HEALTH", "HOSTS", "INSTANCES"], &lines);
+    let mut shown =
+        table::render(&["CELL", "REGION", "STATE", "HEALTH", "HOSTS", "INSTANCES", "INDEX LAG"], &lines);
     if !hosts.is_empty() {
         shown.push('\n');
         let head = ["CELL", "HOST", "ZONE", "HEALTH", "VCPUS", "MEMORY MIB", "SLOTS"];
@@ -103,11 +114,12 @@ mod tests {
             "capacity": {"vcpus_milli": 4000, "memory_mib": 100, "slots": 9},
             "used": {"vcpus_milli": 500, "memory_mib": 1, "slots": 1}});
         let shown = tables(&[
-            json!({"name": "c1", "region": "r", "state": "active", "up": true, "hosts": [host], "instances": 7}),
+            json!({"name": "c1", "region": "r", "state": "active", "up": true, "hosts": [host], "instances": 7,
+                "index_behind": 2, "index_lag_seconds": 1.52}),
             json!({"name": "c2", "region": "r", "state": "active", "up": false, "hosts": [], "instances": 0}),
         ]);
-        assert!(shown.contains("c1     r        active   up       1/1     7"), "{shown}");
-        assert!(shown.contains("c2     r        active   DOWN     ?       ?"), "{shown}");
+        assert!(shown.contains("c1     r        active   up       1/1     7           1.5 s (2)"), "{shown}");
+        assert!(shown.contains("c2     r        active   DOWN     ?       ?           ?"), "{shown}");
         assert!(shown.contains("0.5/4"), "{shown}");
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use verbs::Verbs;
 
-use super::level::Level;
+use super::level::{Level, Process};
 use super::process::DRAIN;
 use super::{Ground, Running, descriptors, ended, identity, life, policy, tls};
 use crate::config::{self, Api as Section, Config, IdentityKind, Token};
@@ -56,7 +56,8 @@ pub async fn open(config: &Config, ground: &Ground) -> Result<Opened, Failure> {
         let key = "api.regional.listen";
         endpoints.push(bind(key, regional.listen, &regional.region, &regional.public_url).await?);
     }
-    let level = Level::open(config, ground, "api", section.listen.to_string()).await?;
+    let process = Process { kind: "api", name: section.listen.to_string(), patience: 1 };
+    let level = Level::open(config, ground, process).await?;
     let (router, bus) = (level.router.clone(), level.bus.clone());
     let backend = identity::open(config, &ground.env, &level.db, level.shutdown.clone())?;
     let regions = regions(&endpoints, tls.is_some());

@@ -26,14 +26,20 @@ pub struct Level {
     announced: JoinHandle<()>,
 }
 
+/// Which process of the API level opens it.
+pub struct Process {
+    /// Its role, as it is told to administrators.
+    pub kind: &'static str,
+    /// Its name among those of its kind.
+    pub name: String,
+    /// How many times as long as a user's call one of its own to a cell may take: work that nobody waits for gets
+    /// done in a cell that is slow.
+    pub patience: u32,
+}
+
 impl Level {
-    /// Opens what the configuration names, for a process of that kind and name.
-    pub async fn open(
-        config: &Config,
-        ground: &Ground,
-        kind: &'static str,
-        name: String,
-    ) -> Result<Self, Failure> {
+    /// Opens what the configuration names, for that process.
+    pub async fn open(config: &Config, ground: &Ground, process: Process) -> Result<Self, Failure> {
         let db: api_db::Db = database::open(&config.api_database, "api_database")?;
         let bus = match &config.api_transport.url {
             Some(url) => Some(ground.connector.connect(url.reveal(), Gate::default())?),
@@ -43,14 +49,14 @@ impl Level {
         let section = &config.router;
         let settings = router::Settings {
             connections: section.connections.max(1),
-            deadline: Duration::from_millis(section.deadline_ms.max(1)),
+            deadline: Duration::from_millis(section.deadline_ms.max(1)) * process.patience,
             bulkhead: section.bulkhead.max(1),
             refresh: Duration::from_millis(section.refresh_ms.max(50)),
         };
         let shutdown = CancellationToken::new();
         let (env, connector) = (ground.env.clone(), ground.connector.clone());
         let router = Router::start(settings, env, db.clone(), connector, shutdown.clone()).await;
-        let announced = router.announce(kind, name, shutdown.clone());
+        let announced = router.announce(process.kind, process.name, shutdown.clone());
         Ok(Self { db, bus, router, shutdown, announced })
     }
 

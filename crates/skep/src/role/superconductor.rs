@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use router::Router;
 
-use super::level::Level;
+use super::level::{Level, Process};
 use super::process::DRAIN;
 use super::{Ground, Running, database, ended, life};
 use crate::config::Config;
 use crate::exit::Failure;
+
+/// How much longer than a user's call one of its own to a cell may take.
+const PATIENCE: u32 = 3;
 
 /// Starts a superconductor as soon as the API database answers.
 pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure> {
@@ -17,7 +20,8 @@ pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure>
 
 /// Starts a superconductor; a development cloud also wants its way to the cells.
 pub async fn open(config: &Config, ground: &Ground) -> Result<(Running, Router), Failure> {
-    let level = Level::open(config, ground, "superconductor", config.superconductor.name.clone()).await?;
+    let name = config.superconductor.name.clone();
+    let level = Level::open(config, ground, Process { kind: "superconductor", name, patience: PATIENCE }).await?;
     database::wait_for(&level.db, &api_db::SCHEMA, "api_database").await?;
     let section = &config.superconductor;
     let settings = superconductor::Settings {

@@ -119,7 +119,7 @@ impl Verbs {
             let (id, Some(spec)) = (mapping.id, mapping.spec.take()) else { continue };
             if silent.contains(&id) {
                 let last = lasts.get(&id).copied();
-                seen.insert(id, Seen::Dark(Box::new(self.told(mapping, spec, last))));
+                seen.insert(id, self.told(mapping, spec, last));
             } else if mapping.state == State::Live {
                 let instance = waiting(id, spec, mapping.created, Task::Scheduling);
                 seen.insert(id, Seen::Fresh(Box::new(instance)));

@@ -23,6 +23,7 @@ use router::Health;
 use sql::Work;
 
 use crate::Verbs;
+use crate::show::is_made;
 use crate::types::{Named, Names, Page, Query, Seen};
 
 use facts::Facts;
@@ -112,7 +113,8 @@ impl Verbs {
                 if !plan.matches(&Facts::from(&entry)) {
                     continue;
                 }
-                let dark = entry.cell.and_then(|cell| down.get(&cell));
+                // What its cell was never heard to have made is told as it is by the API level.
+                let dark = entry.cell.filter(|_| is_made(&entry)).and_then(|cell| down.get(&cell));
                 if let Some(cell) = dark.filter(|cell| !names.dark_cells.iter().any(|d| d == *cell)) {
                     names.dark_cells.push((*cell).to_owned());
                 }
