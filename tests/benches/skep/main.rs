@@ -16,8 +16,10 @@ mod edge;
 mod engine;
 mod figures;
 mod http;
+mod lists;
 mod options;
 mod overload;
+mod rows;
 mod show;
 mod table;
 
@@ -71,6 +73,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
                 "overload" => overload::measure(options).await?,
                 "edge" => edge::measure(options).await?,
                 "dev" => desk::measure(options).await?,
+                "lists" => lists::measure(options).await?,
                 "hold" => cloud::hold().await?,
                 _ => cli::measure(options).await?,
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 /// Every scenario that measures.
-const SCENARIOS: [&str; 7] = ["boot", "show", "overload", "edge", "docker", "dev", "cli"];
+const SCENARIOS: [&str; 8] = ["boot", "show", "lists", "overload", "edge", "docker", "dev", "cli"];
 /// The one that lets others measure.
 const HOLD: &str = "hold";
 
@@ -16,6 +16,7 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
   show      show and list, beside a bare HTTP server over the same rows
   overload  goodput at up to three times the load that can be carried
   edge      latency beside 10,000 idle connections, slow heads and slow bodies
+  lists     lists of many rows in many cells, beside the bare queries, with a cell frozen
   docker    boots with Docker, beside the engine's own create and start
   dev       skep dev: time to ready, memory, first container
   cli       start-up of the command line
@@ -26,6 +27,8 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
   --clients A,B,C  clients of `boot` [1,8,32]
   --on WHERE       `boot` on `processes`, on `dev`, or on `both` [both]
   --count N        boots of a run with many clients [1000]
+  --rows N         rows of `lists` [100000]
+  --cells A,B,C    cells of `lists` [2,8,64]
   --debug          measure a debug build all the same";
 
 /// What is measured, and how often.
@@ -43,6 +46,10 @@ pub struct Options {
     pub on: String,
     /// Boots of a run with many clients.
     pub count: usize,
+    /// Rows that are listed.
+    pub rows: usize,
+    /// How many cells they lie in.
+    pub cells: Vec<usize>,
     debug: bool,
 }
 
@@ -56,6 +63,8 @@ impl Options {
             clients: vec![1, 8, 32],
             on: "both".into(),
             count: 1_000,
+            rows: 100_000,
+            cells: vec![2, 8, 64],
             debug: false,
         };
         let mut rest = arguments.iter();
@@ -68,9 +77,11 @@ impl Options {
                 "--runs" => options.runs = number(argument, value()?)?,
                 "--count" => options.count = number(argument, value()?)?,
                 "--on" => options.on = value()?.clone(),
-                "--clients" => {
+                "--rows" => options.rows = number(argument, value()?)?,
+                "--clients" | "--cells" => {
                     let each = value()?.split(',').map(|text| number(argument, text));
-                    options.clients = each.collect::<Result<_, _>>()?;
+                    let each = each.collect::<Result<_, _>>()?;
+                    if argument == "--cells" { options.cells = each } else { options.clients = each }
                 }
                 known if known == HOLD || SCENARIOS.contains(&known) => {
                     options.scenarios.push(argument.clone())
