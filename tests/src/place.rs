@@ -131,7 +131,7 @@ pub fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// A variable of the environment, if it is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "the suite is told by its environment where services are")]
-pub(crate) fn environment(name: &str) -> Option<String> {
+pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -196,6 +196,11 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// Its URL, `postgres://…`, without a database.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Creates an empty database (UTF-8, C collation) whose name starts with `hint`.
     pub fn database(&self, hint: &str) -> Database {
         let name = unique(hint);

@@ -50,6 +50,10 @@ pub struct Ways {
     pub api: String,
     pub cell0: String,
     pub cells: Vec<String>,
+    /// The cells' databases as the API level reaches them, where that is another way.
+    pub mapped: Vec<String>,
+    /// Ports of the endpoints of single regions.
+    pub regions: Vec<u16>,
     /// That of the API level, then those of the cells.
     pub vhosts: Vec<String>,
     /// Those of the cells' engines; none if they are pretended.
@@ -76,6 +80,10 @@ impl Papers<'_> {
                 text,
                 "[[api.tokens]]\ntoken = '{token}'\nuser = '{user}'\nproject = '{project}'\nroles = ['{role}']\n"
             );
+        }
+        for (n, port) in ways.regions.iter().enumerate() {
+            let region = self.plan.region(n + 1);
+            let _ = write!(text, "[[api.regional]]\nregion = '{region}'\nlisten = '127.0.0.1:{port}'\n");
         }
         self.put("api.toml", &text);
         for (n, (cell, vhost)) in ways.cells.iter().zip(&ways.vhosts[1..]).enumerate() {
@@ -171,14 +179,14 @@ impl Papers<'_> {
 }
 
 /// Makes the schemas and maps the cells, with the commands that an operator uses.
-pub fn prepare(folder: &Folder, ways: &Ways) {
+pub fn prepare(folder: &Folder, plan: &Plan, ways: &Ways) {
     let api = folder.join("api.toml").display().to_string();
     must(&["db", "sync", "--config", &api]);
     for (n, (cell, vhost)) in ways.cells.iter().zip(&ways.vhosts[1..]).enumerate() {
-        let name = format!("cell{}", n + 1);
+        let (name, region) = (format!("cell{}", n + 1), plan.region(n + 1));
         must(&["db", "sync", "--config", &folder.join(format!("{name}.toml")).display().to_string()]);
-        let urls = ["--database-url", cell, "--transport-url", vhost];
-        let mut create = vec!["cell", "create", "--config", &api, "--name", &name, "--region", "here"];
+        let urls = ["--database-url", ways.mapped.get(n).unwrap_or(cell), "--transport-url", vhost];
+        let mut create = vec!["cell", "create", "--config", &api, "--name", &name, "--region", &region];
         // Their roles start later, all at once.
         create.extend(["--state", "active"]);
         create.extend(urls);

@@ -62,13 +62,36 @@ pub struct Plan {
     pub engine: Engine,
     /// Whether there are proxies before the API database and all that the first cell has.
     pub proxied: bool,
+    /// Whether each cell is a region of its own, `region1` and so on, with an endpoint of its own.
+    pub regions: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        let engine = Engine::Docker;
-        Self { cells: 3, apis: 1, superconductors: 1, hosts: 1, slots: 100, engine, proxied: false }
+        let (apis, superconductors, engine) = (1, 1, Engine::Docker);
+        let (proxied, regions) = (false, false);
+        Self { cells: 3, apis, superconductors, hosts: 1, slots: 100, engine, proxied, regions }
     }
+}
+
+impl Plan {
+    /// The region of a cell, counted from 1.
+    pub fn region(&self, cell: usize) -> String {
+        if self.regions { format!("region{cell}") } else { "here".to_owned() }
+    }
+}
+
+/// What is apart from the shared services, for a story that hurts it.
+#[derive(Clone, Copy, Default)]
+pub struct Apart<'a> {
+    /// Where the vhosts and the engine are, as far as it has them.
+    pub rabbit: Option<&'a Services>,
+    /// Where the first cell's database is.
+    pub cell1: Option<&'a Services>,
+    /// Where cell0's database is.
+    pub cell0: Option<&'a Services>,
+    /// The host and port by which the API level reaches the first cell's database, and cell0's.
+    pub by: Option<(&'a str, &'a str)>,
 }
 
 /// One of its processes: how it is started, and the process while it is not dead.
@@ -90,11 +113,12 @@ pub struct Estate {
     /// What it was made of.
     pub plan: Plan,
     apis: Vec<u16>,
+    regions: Vec<u16>,
     books: Books,
     api: Database,
     cells: Vec<Database>,
     vhosts: Vec<Vhost>,
-    _cell0: Database,
+    cell0: Database,
     folder: Folder,
 }
 
@@ -113,23 +137,39 @@ impl Estate {
     /// # Panics
     /// If something does not start.
     pub async fn start_on(plan: Plan, hurt: Option<&Services>) -> Self {
+        Self::start_apart(plan, Apart { rabbit: hurt, cell1: hurt, ..Apart::default() }).await
+    }
+
+    /// The same with some of it apart.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn start_apart(plan: Plan, apart: Apart<'_>) -> Self {
         let shared = Services::shared();
-        let of = |part| hurt.filter(|hurt| hurt.has(part)).unwrap_or(&shared);
+        let of = |part| apart.rabbit.filter(|hurt| hurt.has(part)).unwrap_or(&shared);
         let folder = Folder::new("estate");
-        let (api, cell0) = (shared.postgres().database("api"), shared.postgres().database("cell0"));
+        let api = shared.postgres().database("api");
+        let cell0 = apart.cell0.unwrap_or(&shared).postgres().database("cell0");
         let cells: Vec<Database> = (1..=plan.cells)
-            .map(|n| {
-                let services = if n == 1 { of(Part::Postgres) } else { &shared };
-                services.postgres().database(&format!("cell{n}"))
+            .map(|n| match apart.cell1 {
+                Some(hurt) if n == 1 && hurt.has(Part::Postgres) => hurt.postgres().database("cell1"),
+                _ => shared.postgres().database(&format!("cell{n}")),
             })
             .collect();
+        let (mut zero, mut mapped) = (cell0.url().to_owned(), Vec::new());
+        if let Some((by_one, by_zero)) = apart.by {
+            mapped.push(at(cells[0].url(), by_one));
+            zero = at(&zero, by_zero);
+        }
         let names: Vec<String> = (0..=plan.cells).map(|n| format!("v{n}")).collect();
         let vhosts = of(Part::Rabbit).rabbit().vhosts_of(&names);
         let docker = (plan.engine == Engine::Docker).then(|| of(Part::Docker).docker());
         let mut ways = Ways {
             api: api.url().to_owned(),
-            cell0: cell0.url().to_owned(),
+            cell0: zero,
             cells: cells.iter().map(|cell| cell.url().to_owned()).collect(),
+            mapped,
+            regions: (0..plan.cells).filter(|_| plan.regions).map(|_| free_port()).collect(),
             vhosts: vhosts.iter().map(|vhost| vhost.url().to_owned()).collect(),
             engines: docker.iter().map(|docker| docker.url().to_owned()).cycle().take(plan.cells).collect(),
         };
@@ -140,16 +180,29 @@ impl Estate {
         let papers = Papers { folder: &folder, plan: &plan };
         papers.write(&ways);
         // The commands run beside the proxies, which are tasks of this runtime.
-        tokio::task::block_in_place(|| prepare(&folder, &ways));
+        tokio::task::block_in_place(|| prepare(&folder, &plan, &ways));
         let apis: Vec<u16> = (0..plan.apis).map(|_| free_port()).collect();
+        let regions = ways.regions;
         let containers = docker.map(|docker| {
             let hosts = papers.hosts().map(|(name, _)| papers.host_id(&name)).collect();
             Containers { docker, hosts }
         });
         let roles = papers.roles(&apis);
         let books = Books::open(api.url()).await;
-        let mut estate =
-            Self { roles, containers, proxies, plan, apis, books, api, cells, vhosts, _cell0: cell0, folder };
+        let mut estate = Self {
+            roles,
+            containers,
+            proxies,
+            plan,
+            apis,
+            regions,
+            books,
+            api,
+            cells,
+            vhosts,
+            cell0,
+            folder,
+        };
         for name in estate.names("") {
             estate.run(&name);
         }
@@ -203,6 +256,15 @@ impl Estate {
     /// If it does not run.
     pub fn process(&mut self, name: &str) -> &mut Process {
         self.role(name).process.as_mut().unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    /// The id of a process that runs.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pid(&self, name: &str) -> u32 {
+        let process = self.roles.get(name).and_then(|role| role.process.as_ref());
+        process.unwrap_or_else(|| panic!("{name} does not run")).pid()
     }
 
     /// Sends a signal to all processes whose names begin with `prefix`.
@@ -356,6 +418,19 @@ impl Estate {
         format!("http://127.0.0.1:{}", self.apis[api])
     }
 
+    /// A caller at the endpoint of a cell's region, where each cell is one; counted from 1.
+    ///
+    /// # Panics
+    /// If there is no such cell.
+    pub fn user_in(&self, name: &str, cell: usize) -> User {
+        User::new(&format!("http://127.0.0.1:{}", self.regions[cell - 1]), &config::token(name))
+    }
+
+    /// The database of cell0.
+    pub fn cell0_database(&self) -> &Database {
+        &self.cell0
+    }
+
     /// The API database.
     pub fn api_database(&self) -> &Database {
         &self.api
@@ -451,6 +526,13 @@ impl Estate {
     fn role(&mut self, name: &str) -> &mut Role {
         self.roles.get_mut(name).unwrap_or_else(|| panic!("there is no process {name}"))
     }
+}
+
+/// A database's URL with another host and port.
+fn at(url: &str, address: &str) -> String {
+    let (head, name) = url.rsplit_once('/').unwrap_or((url, ""));
+    let head = head.rsplit_once('@').map_or(head, |(head, _)| head);
+    format!("{head}@{address}/{name}")
 }
 
 /// Whether nobody listens on a port of 127.0.0.1.

@@ -1,0 +1,100 @@
+//! Regions: what is asked of one endpoint is limited to its region, and costs what its own distance costs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::estate::id;
+use tests::{Signal, eventually};
+
+use crate::line::Mode;
+use crate::stage::{Stage, State, Which};
+
+/// One way of a round trip of 80 ms.
+const HALF: Duration = Duration::from_millis(40);
+
+/// Lists and placement through a region's endpoint are limited to it; that the other is dark is not seen.
+pub async fn are_apart(stage: &Stage) {
+    let (one, two) = (stage.estate.user_in("alice", 1), stage.estate.user_in("alice", 2));
+    let ids = |servers: Vec<Value>| {
+        let mut ids: Vec<String> = servers.iter().map(id).collect();
+        ids.sort();
+        ids
+    };
+    let sorted = |of: &[String]| {
+        let mut of = of.to_vec();
+        of.sort();
+        of
+    };
+    assert_eq!(ids(one.list().await), sorted(&stage.inside));
+    assert_eq!(ids(two.list().await), sorted(&stage.outside));
+    stage.put(Which::One, State::Frozen);
+    for n in 0..20 {
+        for path in ["/v2.1/servers", "/v2.1/servers/detail"] {
+            let reply = two.client().get(path).await.expect("is answered");
+            assert_eq!(reply.status, 200);
+            assert_eq!(reply.body["servers"].as_array().map(Vec::len), Some(stage.outside.len()), "list {n}");
+            assert_eq!(reply.header("x-skep-dark-cells"), None, "list {n}: no cell of this region is dark");
+        }
+    }
+    let new = two.boot_many("there", 2).await;
+    for id in &new {
+        two.reaches(id, "ACTIVE").await;
+    }
+    // What must lie in the dark region waits, and says so.
+    let waits = one.boot(tests::estate::server("waits")).await;
+    assert_eq!(one.show(&waits).await.expect("is shown")["status"], "BUILD");
+    stage.heal().await;
+    one.reaches(&waits, "ACTIVE").await;
+    for id in new.iter().chain([&waits]) {
+        stage.alice.delete(id).await;
+        stage.alice.gone(id).await;
+    }
+}
+
+/// With 80 ms of round trip to the first cell: a show there waits once, a stop there seven times at most;
+/// what is done in the other cell waits for that line not at all.
+pub async fn far_away_costs_round_trips_only(stage: &Stage) {
+    let line = stage.line(Which::One);
+    // Whoever else uses this line stands still while it is counted.
+    let superconductor = |signal| {
+        let pid = stage.estate.pid("superconductor1").to_string();
+        let flag = if signal == Signal::Stop { "-STOP" } else { "-CONT" };
+        let sent = std::process::Command::new("kill").args([flag, &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
+    };
+    line.set(Mode::Slow(HALF));
+    superconductor(Signal::Stop);
+    let (mut shows, mut stops) = (Vec::new(), Vec::new());
+    for id in &stage.inside {
+        // The first calls open connections and prepare statements: the best tells what it costs.
+        for _ in 0..3 {
+            let before = line.turns();
+            stage.alice.show(id).await.expect("is shown");
+            shows.push(line.turns() - before);
+        }
+        let before = line.turns();
+        stage.alice.act(id, json!({"os-stop": null})).await.expect(202);
+        stops.push(line.turns() - before);
+    }
+    let before = line.turns();
+    for id in &stage.outside {
+        stage.alice.show(id).await.expect("is shown");
+        stage.alice.act(id, json!({"os-stop": null})).await.expect(202);
+    }
+    let others = line.turns() - before;
+    superconductor(Signal::Cont);
+    line.set(Mode::Pass);
+    eprintln!("round trips to a cell 80 ms away: shows {shows:?}, stops {stops:?}, others {others}");
+    assert_eq!(shows.iter().min(), Some(&1), "{shows:?}");
+    assert!(stops.iter().min().is_some_and(|least| *least <= 7), "{stops:?}");
+    assert_eq!(others, 0, "other cells are not that far away");
+    eventually(Duration::from_secs(60), "all were stopped", async || {
+        let statuses = stage.alice.statuses().await;
+        let mut ids = stage.inside.iter().chain(&stage.outside);
+        match ids.find(|id| statuses.get(*id).is_none_or(|status| status != "SHUTOFF")) {
+            None => Ok(()),
+            Some(id) => Err(format!("{id} is {:?}", statuses.get(id))),
+        }
+    })
+    .await;
+}
