@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::instance::Freeze;
 use model::sync::{Observation, Observed, Outcome};
 use model::{At, Fault, InstanceId, Intent, Power, RestartPolicy};
 use tokio::sync::Notify;
@@ -133,7 +134,10 @@ impl Slot {
     /// Takes in what the engine told of the wished container. `host` stands in for "any address".
     pub fn absorb(&mut self, container: Container, host: &str) {
         self.copies.insert(container.name.place(), container.generation);
-        self.power = container.power;
+        self.power = match (container.power, self.wish.freeze) {
+            (Power::Paused, Some(Freeze::Suspend)) => Power::Suspended,
+            (power, _) => power,
+        };
         self.observed.container = container.id;
         self.observed.address = container.address;
         self.observed.mac = container.mac;

@@ -344,6 +344,7 @@ async fn an_agent_drives_it() {
         intent,
         restart_seq: 0,
         restart_hard: false,
+        freeze: None,
         spec: Some(Box::new((*order.spec).clone())),
     };
     let (id, name) = (order.instance, order.name());

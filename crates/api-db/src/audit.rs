@@ -23,3 +23,35 @@ pub async fn record(
         (context.request_id.as_str(), caller.user.as_str(), caller.project.as_str());
     tx.exec(SQL, args![id, at, request, user, project, action, target, detail]).await.map(drop)
 }
+
+/// A change that was accepted at the API level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// What was done.
+    pub action: String,
+    /// The request that did it.
+    pub request_id: String,
+    /// Who did it.
+    pub user: String,
+    /// For which project.
+    pub project: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What was accepted about `target`, oldest first.
+pub async fn of(tx: &mut Tx, target: Uuid) -> Result<Vec<Accepted>, Error> {
+    const SQL: &str = "SELECT action, request_id, user_id, project, at FROM audit WHERE target = $1
+        ORDER BY at, id";
+    let rows: Vec<(String, String, String, String, i64)> = tx.all(SQL, args![target]).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(action, request_id, user, project, at)| Accepted {
+            action,
+            request_id,
+            user,
+            project,
+            at: Timestamp(at),
+        })
+        .collect())
+}

@@ -286,8 +286,9 @@ pub async fn apply(tx: &mut Tx, heard: &[Heard]) -> Result<u64, Error> {
         head: "UPDATE instance_index SET epoch = v.column2, version = v.column3, status = v.column4,
             host = v.column5, updated_at = v.column6, vm_state = v.column7, task_state = v.column8,
             power_state = v.column9, host_name = v.column10, zone = v.column11, address = v.column12,
-            launched_at = v.column13, image = v.column14, image_id = v.column15, flavor = v.column16
-            FROM (VALUES",
+            launched_at = v.column13, name = v.column14, description = v.column15, image = v.column16,
+            image_id = v.column17, flavor = v.column18, hostname = v.column19, key_name = v.column20,
+            locked = v.column21, tags = v.column22 FROM (VALUES",
         tail: ") AS v WHERE instance = v.column1 AND (epoch, version) < (v.column2, v.column3) AND NOT deleted",
     };
     const NUMBERS: Rows = Rows {
@@ -308,7 +309,7 @@ fn facts(heard: &Heard) -> sql::Args {
         Some((host, name)) => (Some(*host), name.as_str()),
         None => (None, ""),
     };
-    args![
+    let mut facts = args![
         instance.id,
         instance.at.epoch,
         *version,
@@ -321,9 +322,8 @@ fn facts(heard: &Heard) -> sql::Args {
         host_name,
         instance.zone.as_deref().or(spec.zone.as_deref()).unwrap_or_default(),
         instance.observed.address.as_str(),
-        instance.launched.map_or(0, |at| at.0),
-        spec.image.as_str(),
-        spec.image.uuid(),
-        spec.flavor.id.as_str()
-    ]
+        instance.launched.map_or(0, |at| at.0)
+    ];
+    facts.extend(described(instance.id, spec).into_iter().skip(1));
+    facts
 }

@@ -208,6 +208,30 @@ pub async fn close(
     Ok(closed)
 }
 
+/// Takes over what was changed of request specs, as cells' rows have them, where the index has applied just
+/// these rows: then nothing newer was heard of them.
+pub async fn amend(tx: &mut Tx, heard: &[Heard]) -> Result<(), Error> {
+    const SQL: &str = "UPDATE request_spec SET spec = $2 WHERE instance = $1 AND EXISTS (SELECT 1
+        FROM instance_index i WHERE i.instance = $1 AND i.epoch = $3 AND i.version = $4)";
+    for heard in heard.iter().filter(|heard| heard.instance.spec.extra.amendments > 0) {
+        let spec = &heard.instance.spec;
+        let json = serde_json::to_value(spec).map_err(|error| Error::corrupt("a request spec", error))?;
+        tx.exec(SQL, args![heard.id(), json, heard.instance.at.epoch, heard.version]).await?;
+    }
+    Ok(())
+}
+
+/// The cell of another member of a server group that lives or is about to, if there is one; whoever asks at
+/// the same time waits.
+pub async fn cell_of_group(tx: &mut Tx, group: Uuid, but: InstanceId) -> Result<Option<CellId>, Error> {
+    const LOCK: &str = "UPDATE server_group SET name = name WHERE id = $1";
+    const SQL: &str = "SELECT m.cell FROM server_group_member g JOIN instance_mapping m ON m.id = g.instance
+        WHERE g.server_group = $1 AND m.id <> $2 AND m.state = 'live' AND m.cell IS NOT NULL AND m.cell <> $3
+        ORDER BY m.id LIMIT 1";
+    tx.exec(LOCK, args![group]).await?;
+    Ok(tx.opt::<(Uuid,)>(SQL, args![group, but, CellId::ZERO]).await?.map(|(cell,)| CellId(cell)))
+}
+
 /// How many instances are mapped to a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -9,8 +9,8 @@ use axum::routing::{MethodFilter, on};
 
 use crate::app::Shared;
 use crate::compute::{
-    self, actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, hypervisors, keypairs,
-    quotas, servers, usage, versions,
+    self, actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hypervisors, inside,
+    keypairs, metadata, quotas, servers, tags, update, usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
@@ -45,15 +45,28 @@ static COMPUTE: &[Route] = routes! { true:
     POST "/servers" "os_compute_api:servers:create" servers::create;
     GET "/servers/detail" "os_compute_api:servers:detail" servers::detail;
     GET "/servers/{id}" "os_compute_api:servers:show" servers::show;
-    PUT "/servers/{id}" "os_compute_api:servers:update" compute::not_yet;
+    PUT "/servers/{id}" "os_compute_api:servers:update" update::update;
     DELETE "/servers/{id}" "os_compute_api:servers:delete" servers::delete;
     POST "/servers/{id}/action" "os_compute_api:servers:action" actions::act;
-    GET "/servers/{id}/metadata" "os_compute_api:server-metadata:index" servers::metadata;
-    POST "/servers/{id}/metadata" "os_compute_api:server-metadata:create" compute::not_yet;
-    PUT "/servers/{id}/metadata" "os_compute_api:server-metadata:create" compute::not_yet;
-    GET "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:show" servers::metadata_item;
-    PUT "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:create" compute::not_yet;
-    DELETE "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:delete" compute::not_yet;
+    GET "/servers/{id}/metadata" "os_compute_api:server-metadata:index" metadata::index;
+    POST "/servers/{id}/metadata" "os_compute_api:server-metadata:create" metadata::create;
+    PUT "/servers/{id}/metadata" "os_compute_api:server-metadata:update_all" metadata::replace;
+    GET "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:show" metadata::show;
+    PUT "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:update" metadata::update;
+    DELETE "/servers/{id}/metadata/{key}" "os_compute_api:server-metadata:delete" metadata::delete;
+    GET "/servers/{id}/tags" "os_compute_api:os-server-tags:index" tags::index;
+    PUT "/servers/{id}/tags" "os_compute_api:os-server-tags:update_all" tags::replace;
+    DELETE "/servers/{id}/tags" "os_compute_api:os-server-tags:delete_all" tags::clear;
+    GET "/servers/{id}/tags/{tag}" "os_compute_api:os-server-tags:show" tags::show;
+    PUT "/servers/{id}/tags/{tag}" "os_compute_api:os-server-tags:update" tags::add;
+    DELETE "/servers/{id}/tags/{tag}" "os_compute_api:os-server-tags:delete" tags::remove;
+    GET "/servers/{id}/os-instance-actions" "os_compute_api:os-instance-actions:list" history::index;
+    GET "/servers/{id}/os-instance-actions/{request}" "os_compute_api:os-instance-actions:show" history::show;
+    GET "/servers/{id}/diagnostics" "os_compute_api:os-server-diagnostics" inside::diagnostics;
+    GET "/servers/{id}/topology" "compute:server:topology:index" inside::topology;
+    GET "/servers/{id}/os-server-password" "os_compute_api:os-server-password:show" inside::password;
+    DELETE "/servers/{id}/os-server-password" "os_compute_api:os-server-password:clear" inside::clear_password;
+    POST "/servers/{id}/remote-consoles" "os_compute_api:os-remote-consoles" inside::console;
     GET "/servers/{id}/ips" "os_compute_api:ips:index" servers::ips;
     GET "/servers/{id}/ips/{network}" "os_compute_api:ips:show" servers::ips_of;
     GET "/servers/{id}/os-volume_attachments" "os_compute_api:os-volumes-attachments:index" servers::volumes;
@@ -242,6 +255,18 @@ mod tests {
             "os_compute_api:os-deferred-delete:force",
             "os_compute_api:os-console-output",
             "os_compute_api:os-extended-server-attributes",
+            "os_compute_api:servers:rebuild",
+            "os_compute_api:os-pause-server:pause",
+            "os_compute_api:os-pause-server:unpause",
+            "os_compute_api:os-suspend-server:suspend",
+            "os_compute_api:os-suspend-server:resume",
+            "os_compute_api:os-lock-server:lock",
+            "os_compute_api:os-lock-server:unlock",
+            "os_compute_api:os-admin-actions:reset_state",
+            "os_compute_api:os-instance-actions:events",
+            "os_compute_api:os-instance-actions:events:details",
+            "os_compute_api:servers:create:forced_host",
+            "compute:servers:create:requested_destination",
             "os_compute_api:os-flavor-access:add_tenant_access",
             "os_compute_api:os-flavor-access:remove_tenant_access",
             "os_compute_api:os-server-groups:index:all_projects",

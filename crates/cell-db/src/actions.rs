@@ -2,7 +2,7 @@
 
 use model::instance::Action;
 use model::{Caller, Context, InstanceId, Timestamp};
-use sql::{Error, args};
+use sql::{Error, Rows, args};
 use uuid::Uuid;
 
 use crate::Tx;
@@ -27,4 +27,72 @@ pub async fn record(
     let (request, user, project) =
         (context.request_id.as_str(), caller.user.as_str(), caller.project.as_str());
     Ok(tx.exec(SQL, args![id, instance, action.word(), request, user, project, now]).await? == 1)
+}
+
+/// An action that was asked for in this cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Nova's word for it.
+    pub action: String,
+    /// The request that asked.
+    pub request_id: String,
+    /// Who asked.
+    pub user: String,
+    /// For which project.
+    pub project: String,
+    /// When.
+    pub at: Timestamp,
+    /// When it came to its end, if it has.
+    pub finished: Option<Timestamp>,
+    /// `Success` or `Error`.
+    pub result: Option<String>,
+}
+
+type Row = (String, String, String, String, i64, Option<i64>, Option<String>);
+
+/// What was asked of an instance, oldest first.
+pub async fn of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Recorded>, Error> {
+    const SQL: &str = "SELECT action, request_id, user_id, project, at, finished_at, result FROM action
+        WHERE instance = $1 ORDER BY at, id";
+    let rows: Vec<Row> = tx.all(SQL, args![instance]).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(action, request_id, user, project, at, finished, result)| Recorded {
+            action,
+            request_id,
+            user,
+            project,
+            at: Timestamp(at),
+            finished: finished.map(Timestamp),
+            result,
+        })
+        .collect())
+}
+
+/// Records an action that is done in the transaction that accepts it.
+pub async fn record_done(
+    tx: &mut Tx,
+    id: Uuid,
+    instance: InstanceId,
+    word: &'static str,
+    (caller, context): (&Caller, &Context),
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const SQL: &str = "INSERT INTO action
+            (id, instance, action, request_id, user_id, project, at, finished_at, result)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 'Success') ON CONFLICT (id) DO NOTHING";
+    let (request, user, project) =
+        (context.request_id.as_str(), caller.user.as_str(), caller.project.as_str());
+    Ok(tx.exec(SQL, args![id, instance, word, request, user, project, now]).await? == 1)
+}
+
+/// Ends what is under way of instances that came to rest; `true` means that it went well.
+pub(crate) async fn finish(tx: &mut Tx, ended: &[(InstanceId, bool)], now: Timestamp) -> Result<(), Error> {
+    const SQL: Rows = Rows {
+        head: "UPDATE action SET finished_at = v.column2, result = v.column3 FROM (VALUES",
+        tail: ") AS v WHERE action.instance = v.column1 AND finished_at IS NULL",
+    };
+    let rows =
+        ended.iter().map(|(id, well)| args![*id, now, if *well { "Success" } else { "Error" }]).collect();
+    tx.exec_rows(SQL, rows).await.map(drop)
 }

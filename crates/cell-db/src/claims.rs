@@ -11,7 +11,7 @@ use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
 
 use crate::instances::json;
-use crate::{Tx, dirty};
+use crate::{Tx, dirty, groups};
 
 /// An instance that waits for a host.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ pub async fn claim(tx: &mut Tx, claims: &[Claim], now: Timestamp) -> Result<Clai
     for (host, mut claims) in by_host {
         let mut ported = Vec::new();
         for claim in claims.drain(..) {
-            match claim_ports(tx, claim).await? {
+            match claim_rules(tx, claim).await? {
                 true => ported.push(claim),
                 false => unplace.push(claim.instance.id),
             }
@@ -161,6 +161,7 @@ pub async fn claim(tx: &mut Tx, claims: &[Claim], now: Timestamp) -> Result<Clai
                 won.push(claim);
             } else {
                 free_ports(tx, claim.instance.id).await?;
+                groups::release(tx, &[claim.instance.id]).await?;
                 unplace.push(claim.instance.id);
             }
         }
@@ -180,6 +181,21 @@ pub async fn claim(tx: &mut Tx, claims: &[Claim], now: Timestamp) -> Result<Clai
     out.won = won.iter().map(|claim| (claim.instance.id, claim.host)).collect();
     out.lost.extend(unplace);
     Ok(out)
+}
+
+/// Claims what a host can give to one only: its group's slot and fixed ports.
+async fn claim_rules(tx: &mut Tx, claim: &Claim) -> Result<bool, Error> {
+    let instance = claim.instance.id;
+    if let Some(group) = &claim.instance.spec.extra.group
+        && !groups::claim(tx, group, claim.host, instance).await?
+    {
+        return Ok(false);
+    }
+    let ported = claim_ports(tx, claim).await?;
+    if !ported && claim.instance.spec.extra.group.is_some() {
+        groups::release(tx, &[instance]).await?;
+    }
+    Ok(ported)
 }
 
 async fn claim_ports(tx: &mut Tx, claim: &Claim) -> Result<bool, Error> {
@@ -215,6 +231,7 @@ pub(crate) async fn release(tx: &mut Tx, instances: &[InstanceId]) -> Result<(),
     let rows = || instances.iter().map(|id| args![*id]).collect::<Vec<_>>();
     let freed: Vec<(Uuid, i64, i64, i64)> = tx.all_rows(ALLOCATIONS, rows()).await?;
     tx.exec_rows(PORTS, rows()).await?;
+    groups::release(tx, instances).await?;
     let mut by_host: BTreeMap<HostId, Resources> = BTreeMap::new();
     for (host, vcpus_milli, memory_mib, slots) in freed {
         let sum = by_host.entry(HostId(host)).or_default();

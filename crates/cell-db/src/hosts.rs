@@ -1,8 +1,10 @@
 //! Hosts: registration, signs of life, amounts.
 
+use std::collections::BTreeMap;
+
 use model::host::Host;
 use model::{HostId, Resources, Timestamp};
-use sql::{Error, args};
+use sql::{Error, Rows, args};
 use uuid::Uuid;
 
 use crate::Tx;
@@ -149,11 +151,32 @@ impl From<Row> for Host {
 
 /// All hosts, by id.
 pub async fn all(tx: &mut Tx) -> Result<Vec<Host>, Error> {
-    const SQL: &str = "SELECT h.id, h.name, h.zone, h.engine, h.enabled, h.healthy, h.silent,
+    const SQL: &str =
+        "SELECT h.id, h.name, COALESCE(z.zone, h.zone) AS zone, h.engine, h.enabled, h.healthy, h.silent,
             h.cap_vcpus_milli, h.cap_memory_mib, h.cap_slots, h.used_vcpus_milli, h.used_memory_mib,
             h.used_slots, d.reason AS disabled_reason
-        FROM host h LEFT JOIN host_disabled d ON d.host = h.id ORDER BY h.id";
+        FROM host h LEFT JOIN host_disabled d ON d.host = h.id
+            LEFT JOIN host_zone z ON z.host = h.id ORDER BY h.id";
     Ok(tx.all::<Row>(SQL, vec![]).await?.into_iter().map(Host::from).collect())
+}
+
+/// The zones that were given to hosts, by host.
+pub async fn zones(tx: &mut Tx) -> Result<BTreeMap<HostId, String>, Error> {
+    let rows: Vec<(Uuid, String)> = tx.all("SELECT host, zone FROM host_zone", vec![]).await?;
+    Ok(rows.into_iter().map(|(host, zone)| (HostId(host), zone)).collect())
+}
+
+/// Gives hosts these zones, and their own back to all others.
+pub async fn set_zones(tx: &mut Tx, wanted: &BTreeMap<HostId, String>) -> Result<(), Error> {
+    const PUT: Rows = Rows {
+        head: "INSERT INTO host_zone (host, zone) VALUES",
+        tail: "ON CONFLICT (host) DO UPDATE SET zone = excluded.zone",
+    };
+    for host in zones(tx).await?.into_keys().filter(|host| !wanted.contains_key(host)) {
+        tx.exec("DELETE FROM host_zone WHERE host = $1", args![host]).await?;
+    }
+    let rows = wanted.iter().map(|(host, zone)| args![*host, zone.as_str()]).collect();
+    tx.exec_rows(PUT, rows).await.map(drop)
 }
 
 /// Why an operator keeps a host from taking new instances.

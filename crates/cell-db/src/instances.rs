@@ -3,7 +3,7 @@
 //! Whoever writes a row bumps its `version` and marks it dirty in the same transaction. API-level tasks
 //! write under the fencing counter `saga_token`; a lower one is refused.
 
-use model::instance::{Action, Power, Stage, Task};
+use model::instance::{Action, Freeze, Power, Stage, Task};
 use model::sync::Observed;
 use model::{At, CellId, Fault, HostId, Instance, InstanceId, Intent, RequestSpec, Timestamp};
 use serde_json::Value;
@@ -61,7 +61,7 @@ const INSERT: &str = "INSERT INTO instance (id, epoch, placement, generation, sa
 const REPLACE: &str = "ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, placement = 0, generation = 1,
     saga_token = excluded.saga_token, op_token = instance.op_token + 1, version = instance.version + 1,
     spec = excluded.spec, name = excluded.name, intent = excluded.intent, stage = excluded.stage,
-    task = excluded.task, power = excluded.power, host = NULL, tries = 0, avoid = excluded.avoid,
+    task = excluded.task, power = excluded.power, host = NULL, frozen = '', tries = 0, avoid = excluded.avoid,
     agent_generation = 0, obs_seq = 0, observed = excluded.observed, fault = excluded.fault,
     fault_at = excluded.fault_at, deadline = excluded.deadline, updated_at = excluded.updated_at,
     launched_at = NULL, terminated_at = NULL
@@ -289,8 +289,9 @@ macro_rules! select {
             "SELECT ",
             $more,
             "i.id, i.version, i.saga_token, i.epoch, i.placement, i.generation, i.spec, i.intent, i.stage, i.task, i.power,
-             i.host, h.name AS host_name, h.zone AS host_zone, i.observed, i.fault, i.fault_at, i.created_at,
-             i.updated_at, i.launched_at, i.terminated_at FROM instance i LEFT JOIN host h ON h.id = i.host ",
+             i.host, h.name AS host_name, COALESCE(z.zone, h.zone) AS host_zone, i.observed, i.fault, i.fault_at, i.created_at,
+             i.updated_at, i.launched_at, i.terminated_at FROM instance i LEFT JOIN host h ON h.id = i.host
+             LEFT JOIN host_zone z ON z.host = i.host ",
             $rest
         )
     };
@@ -323,15 +324,16 @@ pub async fn act(
 ) -> Result<Option<HostId>, Error> {
     const SQL: &str = "UPDATE instance SET generation = generation + 1, version = version + 1, intent = $5,
             task = $6, restart_seq = restart_seq + $7, restart_hard = $8, updated_at = $9,
-            op_token = op_token + 1,
+            op_token = op_token + 1, frozen = $10,
             stage = CASE WHEN stage = 'error' AND host IS NOT NULL THEN 'settled' ELSE stage END
         WHERE id = $1 AND epoch = $2 AND placement = $3 AND generation = $4 AND intent <> 'gone'
             AND host IS NOT NULL
         RETURNING version, host";
     let (intent, restarts, hard) = match action {
         Action::Stop => (Intent::Stop, 0_i64, false),
-        Action::Start => (Intent::Run, 0, false),
         Action::Reboot { hard } => (Intent::Run, 1, hard),
+        Action::Rebuild => return rebuild(tx, id, at, now).await,
+        _ => (Intent::Run, 0, false),
     };
     let row: Option<(i64, Option<Uuid>)> = tx
         .opt(
@@ -345,10 +347,27 @@ pub async fn act(
                 action.task().as_str(),
                 restarts,
                 hard,
-                now
+                now,
+                action.freeze().map_or("", Freeze::as_str)
             ],
         )
         .await?;
+    let (version, host) = row.ok_or(Error::Stale)?;
+    dirty::mark(tx, &[(id, version)], now).await?;
+    Ok(host.map(HostId))
+}
+
+/// Has the container made anew on the host where it is: a new placement, so that everything that holds for
+/// placements – the old copy goes first, late words of it count for nothing – holds here.
+async fn rebuild(tx: &mut Tx, id: InstanceId, at: At, now: Timestamp) -> Result<Option<HostId>, Error> {
+    const SQL: &str = "UPDATE instance SET placement = placement + 1, generation = 1, agent_generation = 0,
+            obs_seq = 0, restart_seq = 0, restart_done = 0, version = version + 1, op_token = op_token + 1,
+            frozen = '', task = 'rebuilding', stage = 'settled', fault = NULL, fault_at = NULL, updated_at = $5
+        WHERE id = $1 AND epoch = $2 AND placement = $3 AND generation = $4 AND intent <> 'gone'
+            AND host IS NOT NULL
+        RETURNING version, host";
+    let args = args![id, at.epoch, at.placement, at.generation, now];
+    let row: Option<(i64, Option<Uuid>)> = tx.opt(SQL, args).await?;
     let (version, host) = row.ok_or(Error::Stale)?;
     dirty::mark(tx, &[(id, version)], now).await?;
     Ok(host.map(HostId))

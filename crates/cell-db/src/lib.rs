@@ -5,9 +5,11 @@
 //! claims are written by conductors alone, so a distant API level holds nobody up.
 
 pub mod actions;
+pub mod amend;
 pub mod archive;
 pub mod claims;
 pub mod dirty;
+pub mod groups;
 pub mod hosts;
 pub mod instances;
 pub mod pages;
@@ -37,6 +39,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0002_host_disabled.sql"),
         include_str!("../migrations/0003_host_sessions.sql"),
         include_str!("../migrations/0004_archived_instance.sql"),
+        include_str!("../migrations/0005_compute.sql"),
     ],
-    oldest: 5,
+    oldest: 6,
 };

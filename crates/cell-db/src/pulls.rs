@@ -1,6 +1,6 @@
 //! What a host should run: read by conductors for its agent.
 
-use model::instance::Stage;
+use model::instance::{Freeze, Stage};
 use model::sync::Wanted;
 use model::{At, HostId, InstanceId, Intent, RequestSpec};
 use sql::{Error, Json, args};
@@ -18,6 +18,7 @@ struct Row {
     stage: String,
     restart_seq: i64,
     restart_hard: bool,
+    frozen: String,
     spec: Json<RequestSpec>,
 }
 
@@ -34,6 +35,7 @@ impl TryFrom<Row> for Wanted {
             intent,
             restart_seq: row.restart_seq,
             restart_hard: row.restart_hard,
+            freeze: Freeze::parse(&row.frozen).filter(|_| intent == Intent::Run),
             spec: (intent != Intent::Gone).then(|| Box::new(row.spec.0)),
         })
     }
@@ -48,11 +50,11 @@ pub async fn wanted(
     limit: i64,
 ) -> Result<Vec<Wanted>, Error> {
     const PENDING: &str =
-        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, spec
+        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, frozen, spec
         FROM instance WHERE host = $1 AND host IS NOT NULL AND agent_generation < generation AND id > $2
         ORDER BY id LIMIT $3";
     const ALL: &str =
-        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, spec
+        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, frozen, spec
         FROM instance WHERE host = $1 AND id > $2 ORDER BY id LIMIT $3";
     let after = after.map_or(Uuid::nil(), InstanceId::uuid);
     let rows: Vec<Row> = tx.all(if full { ALL } else { PENDING }, args![host, after, limit]).await?;

@@ -9,7 +9,7 @@ use sql::{Args, Error, Json, Rows, args};
 use uuid::Uuid;
 
 use crate::instances::{json, words};
-use crate::{Tx, claims, dirty};
+use crate::{Tx, actions, claims, dirty};
 
 /// How often an engine's failure is retried inside the cell.
 pub const TRIES: i64 = 2;
@@ -89,6 +89,7 @@ pub async fn apply(
     let rows: Vec<Row> = tx.all_rows(READ, ids.iter().map(|id| args![*id]).collect()).await?;
     let mut out = Applied::default();
     let (mut writes, mut marks, mut freed): (Vec<Args>, Vec<_>, Vec<_>) = Default::default();
+    let mut ended = Vec::new();
     for id in ids {
         // Only the newest observation of each instance matters; they are ordered.
         let newest = observations
@@ -157,6 +158,12 @@ pub async fn apply(
         out.unplaced |= change.stage == Stage::Unplaced;
         out.wishes |= change.wish;
         out.settled |= change.task.is_none();
+        // Building and deleting are no actions of the cell's.
+        if row.task.as_deref().is_some_and(|task| !matches!(task, "scheduling" | "spawning" | "deleting"))
+            && change.task.is_none()
+        {
+            ended.push((id, change.fault.is_none()));
+        }
         if !change.on_host {
             freed.push(id);
         }
@@ -166,6 +173,7 @@ pub async fn apply(
         // A row moved between reading and writing: the whole batch is judged again.
         return Err(Error::Contended("an instance changed while its report was applied".into()));
     }
+    actions::finish(tx, &ended, now).await?;
     if !planted(Bug::ClaimKept) {
         claims::release(tx, &freed).await?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cell_db::claims::{self, Claim, Claimed, Waiting};
 use cell_db::instances::BUCKETS;
-use cell_db::{Tx, hosts};
+use cell_db::{Tx, groups, hosts};
 use model::bug::{Bug, planted};
 use model::failpoint::PLACE;
 use model::spec::Protocol;
@@ -15,6 +15,7 @@ use rpc::{Bell, Ringing};
 use scheduler::hosts::Snapshot;
 use sql::{Error, Work};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::Conductor;
 
@@ -110,7 +111,12 @@ async fn place(tx: &mut Tx, from: i64, limit: i64, now: Timestamp) -> Result<Bat
             ports.insert((engine, protocol, u16::try_from(port).unwrap_or_default()));
         }
     }
-    let (chosen, refusals) = plan(Snapshot::new(all, ports), waiting, now);
+    let mut grouped: Vec<Uuid> =
+        waiting.iter().filter_map(|w| w.spec.extra.group.map(|group| group.id)).collect();
+    grouped.sort_unstable();
+    grouped.dedup();
+    let members = groups::members(tx, &grouped).await?;
+    let (chosen, refusals) = plan(Snapshot::new(all, ports).with_groups(members), waiting, now);
     let claimed = claims::claim(tx, &chosen, now).await?;
     let refused = claims::refuse(tx, &refusals, now).await?;
     Ok(Batch { seen, claimed, refused })

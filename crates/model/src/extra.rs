@@ -12,6 +12,9 @@ use crate::ids::InstanceId;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Extra {
+    /// How often anything of the request spec was changed since it was accepted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub amendments: i64,
     /// Tags of the user's (2.26).
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
@@ -52,6 +55,10 @@ impl Extra {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A lock on an instance.

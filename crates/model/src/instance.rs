@@ -106,11 +106,46 @@ pub enum Task {
     RebootingHard,
     /// Being deleted.
     Deleting,
+    /// Being frozen.
+    Pausing,
+    /// Being thawed.
+    Unpausing,
+    /// Being frozen, as a suspension.
+    Suspending,
+    /// Being thawed after a suspension.
+    Resuming,
+    /// Its container is being made anew, from another image perhaps.
+    Rebuilding,
+}
+
+/// How an instance that should run is to be frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// Nova's pause.
+    Pause,
+    /// Nova's suspend. A container has no state to write down, so it is frozen as well.
+    Suspend,
+}
+
+impl Freeze {
+    /// The word stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Suspend => "suspend",
+        }
+    }
+
+    /// Reads the word stored.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pause, Self::Suspend].into_iter().find(|freeze| freeze.as_str() == word)
+    }
 }
 
 impl Task {
     /// Every task.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Scheduling,
         Self::Spawning,
         Self::PoweringOn,
@@ -118,6 +153,11 @@ impl Task {
         Self::Rebooting,
         Self::RebootingHard,
         Self::Deleting,
+        Self::Pausing,
+        Self::Unpausing,
+        Self::Suspending,
+        Self::Resuming,
+        Self::Rebuilding,
     ];
 
     /// Nova's word, also the one stored.
@@ -130,6 +170,11 @@ impl Task {
             Self::Rebooting => "rebooting",
             Self::RebootingHard => "rebooting_hard",
             Self::Deleting => "deleting",
+            Self::Pausing => "pausing",
+            Self::Unpausing => "unpausing",
+            Self::Suspending => "suspending",
+            Self::Resuming => "resuming",
+            Self::Rebuilding => "rebuilding",
         }
     }
 
@@ -152,11 +197,13 @@ pub enum Power {
     Stopped,
     /// The container is frozen.
     Paused,
+    /// The container is frozen, because it was suspended.
+    Suspended,
 }
 
 impl Power {
     /// Every power state.
-    pub const ALL: [Self; 4] = [Self::None, Self::Running, Self::Stopped, Self::Paused];
+    pub const ALL: [Self; 5] = [Self::None, Self::Running, Self::Stopped, Self::Paused, Self::Suspended];
 
     /// Nova's number for `OS-EXT-STS:power_state`.
     pub fn nova(self) -> i64 {
@@ -165,6 +212,7 @@ impl Power {
             Self::Running => 1,
             Self::Paused => 3,
             Self::Stopped => 4,
+            Self::Suspended => 7,
         }
     }
 
@@ -175,6 +223,7 @@ impl Power {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::Paused => "paused",
+            Self::Suspended => "suspended",
         }
     }
 
@@ -240,6 +289,7 @@ pub fn vm_state(stage: Stage, power: Power) -> &'static str {
         (Stage::Error, _) => "error",
         (Stage::Unplaced | Stage::Building | Stage::Leaving, _) => "building",
         (Stage::Settled, Power::Paused) => "paused",
+        (Stage::Settled, Power::Suspended) => "suspended",
         (Stage::Settled, Power::Running) => "active",
         (Stage::Settled, Power::Stopped | Power::None) => "stopped",
     }
@@ -249,12 +299,14 @@ pub fn vm_state(stage: Stage, power: Power) -> &'static str {
 pub fn status(stage: Stage, power: Power, task: Option<Task>) -> &'static str {
     match (stage, power, task) {
         (Stage::Tombstone, ..) => "DELETED",
+        (Stage::Settled | Stage::Error, _, Some(Task::Rebuilding)) => "REBUILD",
         (Stage::Error, ..) => "ERROR",
         (Stage::Unplaced | Stage::Building | Stage::Leaving, ..) => "BUILD",
         (_, _, Some(Task::Rebooting)) => "REBOOT",
         (_, _, Some(Task::RebootingHard)) => "HARD_REBOOT",
         (_, Power::Running, _) => "ACTIVE",
         (_, Power::Paused, _) => "PAUSED",
+        (_, Power::Suspended, _) => "SUSPENDED",
         (_, Power::Stopped | Power::None, _) => "SHUTOFF",
     }
 }
@@ -272,6 +324,16 @@ pub enum Action {
         /// Kill instead of asking.
         hard: bool,
     },
+    /// Freeze what runs.
+    Pause,
+    /// Thaw what is paused.
+    Unpause,
+    /// Freeze what runs, as a suspension.
+    Suspend,
+    /// Thaw what is suspended.
+    Resume,
+    /// Make its container anew, from the image that its spec has then.
+    Rebuild,
 }
 
 impl Action {
@@ -281,6 +343,20 @@ impl Action {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Reboot { .. } => "reboot",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+            Self::Rebuild => "rebuild",
+        }
+    }
+
+    /// How the instance is to be frozen from then on, if it should run.
+    pub fn freeze(self) -> Option<Freeze> {
+        match self {
+            Self::Pause => Some(Freeze::Pause),
+            Self::Suspend => Some(Freeze::Suspend),
+            _ => None,
         }
     }
 
@@ -291,6 +367,11 @@ impl Action {
             Self::Stop => Task::PoweringOff,
             Self::Reboot { hard: false } => Task::Rebooting,
             Self::Reboot { hard: true } => Task::RebootingHard,
+            Self::Pause => Task::Pausing,
+            Self::Unpause => Task::Unpausing,
+            Self::Suspend => Task::Suspending,
+            Self::Resume => Task::Resuming,
+            Self::Rebuild => Task::Rebuilding,
         }
     }
 
@@ -301,7 +382,13 @@ impl Action {
             Self::Start => vm_state == "stopped",
             Self::Stop => matches!(vm_state, "active" | "error"),
             Self::Reboot { hard: false } => vm_state == "active",
-            Self::Reboot { hard: true } => matches!(vm_state, "active" | "stopped" | "paused" | "error"),
+            Self::Reboot { hard: true } => {
+                matches!(vm_state, "active" | "stopped" | "paused" | "suspended" | "error")
+            }
+            Self::Pause | Self::Suspend => vm_state == "active",
+            Self::Unpause => vm_state == "paused",
+            Self::Resume => vm_state == "suspended",
+            Self::Rebuild => matches!(vm_state, "active" | "stopped" | "error"),
         };
         if !legal {
             return Err(Fault::conflict(format!(
@@ -311,7 +398,11 @@ impl Action {
         }
         // A hard reboot may interrupt a soft one; everything else waits for its predecessor.
         match (self, task) {
-            (_, None) | (Self::Reboot { hard: true }, Some(Task::Rebooting)) => Ok(()),
+            (_, None) => Ok(()),
+            (
+                Self::Reboot { hard: true },
+                Some(Task::Rebooting | Task::Pausing | Task::Unpausing | Task::Suspending | Task::Resuming),
+            ) => Ok(()),
             (_, Some(task)) => Err(Fault::conflict(format!(
                 "Cannot '{}' instance {id} while it is in task_state {}",
                 self.word(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::ids::InstanceId;
-use crate::instance::{At, Intent, Power};
+use crate::instance::{At, Freeze, Intent, Power};
 use crate::spec::{Protocol, RequestSpec};
 
 /// A published port as it came out.
@@ -53,6 +53,9 @@ pub struct Wanted {
     /// Whether the newest reboot asked for is by force.
     #[serde(default)]
     pub restart_hard: bool,
+    /// How it is to be frozen, if it should run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
     /// What was asked for; absent where the intent is [`Intent::Gone`].
     pub spec: Option<Box<RequestSpec>>,
 }

@@ -197,6 +197,7 @@ fn synced() {
         intent,
         restart_seq: 1,
         restart_hard: true,
+        freeze: None,
         spec,
     };
     let reply = Synced {

@@ -1,10 +1,12 @@
 //! Picking a host inside a cell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use model::extra::Policy;
 use model::host::Host;
 use model::spec::Protocol;
 use model::{HostId, RequestSpec, Resources};
+use uuid::Uuid;
 
 use crate::explain::Explanation;
 
@@ -13,6 +15,7 @@ use crate::explain::Explanation;
 pub struct Snapshot {
     hosts: Vec<Host>,
     ports: BTreeSet<(String, Protocol, u16)>,
+    groups: BTreeMap<(Uuid, HostId), i64>,
 }
 
 /// A host that was selected.
@@ -28,7 +31,40 @@ impl Snapshot {
     /// A snapshot of `hosts` with the ports that are taken.
     pub fn new(mut hosts: Vec<Host>, ports: BTreeSet<(String, Protocol, u16)>) -> Self {
         hosts.sort_by_key(|host| host.id);
-        Self { hosts, ports }
+        Self { hosts, ports, groups: BTreeMap::new() }
+    }
+
+    /// The same, with how many members of each server group each host has.
+    pub fn with_groups(self, groups: BTreeMap<(Uuid, HostId), i64>) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// How many members of the request's server group a host has.
+    fn members(&self, spec: &RequestSpec, host: HostId) -> i64 {
+        let group = spec.extra.group.as_ref();
+        group.and_then(|group| self.groups.get(&(group.id, host))).copied().unwrap_or_default()
+    }
+
+    /// How much a server group would like a host, where it only has a wish.
+    fn liking(&self, spec: &RequestSpec, host: HostId) -> i64 {
+        match spec.extra.group.map(|group| group.policy) {
+            Some(Policy::SoftAffinity) => self.members(spec, host).min(1),
+            Some(Policy::SoftAntiAffinity) => -self.members(spec, host),
+            _ => 0,
+        }
+    }
+
+    /// Whether a server group's rule forbids a host.
+    fn is_against_group(&self, spec: &RequestSpec, host: HostId) -> bool {
+        let Some(group) = &spec.extra.group else { return false };
+        let members = self.members(spec, host);
+        match group.policy {
+            Policy::AntiAffinity => members >= group.max_per_host.max(1),
+            Policy::Affinity => {
+                members == 0 && self.groups.iter().any(|((id, _), count)| *id == group.id && *count > 0)
+            }
+            _ => false,
+        }
     }
 
     /// Picks a host for `spec` that is not among those to `avoid`: by the filters, then the one that will
@@ -41,11 +77,11 @@ impl Snapshot {
         let need = spec.resources();
         let mut explanation = Explanation::new("host", self.hosts.len());
         let mut nearest: Option<(i64, String)> = None;
-        let mut best: Option<(u64, &Host)> = None;
+        let mut best: Option<((i64, u64), &Host)> = None;
         for host in &self.hosts {
             match self.refusing_filter(host, spec, need, avoid) {
                 None => {
-                    let share = free_share(host, need);
+                    let share = (self.liking(spec, host.id), free_share(host, need));
                     if best.is_none_or(|(most, _)| share > most) {
                         best = Some((share, host));
                     }
@@ -74,6 +110,9 @@ impl Snapshot {
     pub fn update_resource_stats(&mut self, host: HostId, spec: &RequestSpec) {
         let Some(host) = self.hosts.iter_mut().find(|candidate| candidate.id == host) else { return };
         host.used = host.used.plus(spec.resources());
+        if let Some(group) = &spec.extra.group {
+            *self.groups.entry((group.id, host.id)).or_default() += 1;
+        }
         for port in spec.container.ports.iter().filter(|port| port.host != 0) {
             self.ports.insert((host.engine.clone(), port.protocol, port.host));
         }
@@ -114,6 +153,10 @@ impl Snapshot {
             Some("not heard of")
         } else if spec.zone.as_ref().is_some_and(|zone| *zone != host.zone) {
             Some("availability zone")
+        } else if spec.extra.host.as_ref().is_some_and(|wanted| *wanted != host.name) {
+            Some("another host was asked for")
+        } else if self.is_against_group(spec, host.id) {
+            Some("server group")
         } else if avoid.contains(&host.id) {
             Some("failed before")
         } else if !need.fits(host.free()) {

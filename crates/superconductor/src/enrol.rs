@@ -16,6 +16,37 @@ use crate::Superconductor;
 /// How often a cell's hosts are looked at.
 pub(crate) const PERIOD: Duration = Duration::from_secs(2);
 
+/// Copies down what aggregates say of the zones of a cell's hosts, where the cell has it otherwise.
+pub(crate) async fn zones(shared: &Superconductor, handle: &CellHandle, known: &Known) {
+    if let Err(error) = copy_zones(shared, handle, known).await {
+        tracing::debug!(cell.name = handle.cell.name, %error, "zones cannot be copied down");
+    }
+}
+
+async fn copy_zones(shared: &Superconductor, handle: &CellHandle, known: &Known) -> Result<(), Error> {
+    type Zones = BTreeMap<HostId, String>;
+    let by_name = shared
+        .db
+        .read(|tx| -> Work<'_, BTreeMap<String, String>> {
+            Box::pin(async move { api_db::aggregates::zones(tx).await })
+        })
+        .await?;
+    let zone = |(host, name): (&HostId, &String)| Some((*host, by_name.get(name)?.clone()));
+    let wanted: Arc<Zones> = Arc::new(known.iter().filter_map(zone).collect());
+    let has = handle
+        .read(|tx| -> Work<'_, Zones> { Box::pin(async move { cell_db::hosts::zones(tx).await }) })
+        .await?;
+    if has == *wanted {
+        return Ok(());
+    }
+    handle
+        .write(move |tx| -> Work<'_, ()> {
+            let wanted = wanted.clone();
+            Box::pin(async move { cell_db::hosts::set_zones(tx, &wanted).await })
+        })
+        .await
+}
+
 /// The hosts of a cell that were mapped already, with their names.
 pub(crate) type Known = BTreeMap<HostId, String>;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_db::index::{self, Heard};
+use api_db::mappings;
 use cell_db::dirty::{self, Changed};
 use model::InstanceId;
 use model::bug::{Bug, planted};
@@ -71,7 +72,11 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<(bool, Du
         .db
         .write(move |tx| -> Work<'_, u64> {
             let heard = heard.clone();
-            Box::pin(async move { index::apply(tx, &heard).await })
+            Box::pin(async move {
+                let applied = index::apply(tx, &heard).await?;
+                mappings::amend(tx, &heard).await?;
+                Ok(applied)
+            })
         })
         .await?;
     forget().await?;

@@ -8,6 +8,7 @@ use api_db::mappings::{self, Bind, Mapping};
 use api_db::state::{self, BUILD, Build, DELETE, Refusal};
 use api_db::{Tx, cells};
 use model::bug::{Bug, planted};
+use model::extra::Policy;
 use model::failpoint::LEASE;
 use model::{CellId, Env, Fault, FaultKind, InstanceId, Timestamp, WorkerId};
 use rpc::Ringing;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use sql::{Error, Work, args};
 use tasks::{Lease, Leased, store};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{Job, Step, Superconductor, summaries, work};
 
@@ -180,12 +182,18 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     let mut snapshot = summaries::snapshot(&terms.candidates, &unsettled, &projects);
     let mut wait: Vec<(Lease, Timestamp, String)> = Vec::new();
     let mut chosen: BTreeMap<CellId, Vec<(Pick, Step)>> = BTreeMap::new();
+    let mut homes: BTreeMap<Uuid, CellId> = BTreeMap::new();
     for pick in picks {
+        let home = home(tx, &pick, &mut homes).await?;
         let verdict = match (give_up(&pick, terms.now), &pick.mapping.spec) {
             (Some(fault), _) => Err(Ok(fault)),
             (None, None) => Err(Ok(Fault::internal("its request spec is gone"))),
             (None, Some(spec)) => {
-                let not: Vec<CellId> = pick.refused.iter().map(|refusal| refusal.cell).collect();
+                let mut not: Vec<CellId> = pick.refused.iter().map(|refusal| refusal.cell).collect();
+                if let Some(home) = home {
+                    let others = terms.candidates.iter().map(|candidate| candidate.id);
+                    not.extend(others.filter(|cell| *cell != home));
+                }
                 // Cells' clocks may be wrong: after so many tries what they published counts as newer.
                 let patient = pick.task.lease.attempt < PATIENCE;
                 let asked = if patient { pick.mapping.created } else { Timestamp(i64::MIN) };
@@ -199,6 +207,9 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
         match verdict {
             Ok(cell) => {
                 snapshot.update_resource_stats(cell);
+                if let Some(group) = one_host(&pick) {
+                    homes.entry(group).or_insert(cell);
+                }
                 let step = Step::Insert { refused: pick.refused.clone() };
                 chosen.entry(cell).or_default().push((pick, step));
             }
@@ -231,6 +242,23 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     }
     store::release(tx, wait).await?;
     Ok(jobs)
+}
+
+/// The server group of a build that asks for one host for all its members.
+fn one_host(pick: &Pick) -> Option<Uuid> {
+    let group = pick.mapping.spec.as_ref()?.extra.group?;
+    (group.policy == Policy::Affinity).then_some(group.id)
+}
+
+/// The cell that a build must lie in because its server group does, if it must.
+async fn home(tx: &mut Tx, pick: &Pick, homes: &mut BTreeMap<Uuid, CellId>) -> Result<Option<CellId>, Error> {
+    let Some(group) = one_host(pick) else { return Ok(None) };
+    if let Some(home) = homes.get(&group) {
+        return Ok(Some(*home));
+    }
+    let home = mappings::cell_of_group(tx, group, pick.mapping.id).await?;
+    homes.extend(home.map(|home| (group, home)));
+    Ok(home)
 }
 
 async fn bind_to(tx: &mut Tx, cell: CellId, picks: Vec<(Pick, Step)>) -> Result<Vec<Job>, Error> {

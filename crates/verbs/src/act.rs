@@ -10,6 +10,7 @@ use rpc::{Address, Bell};
 use sql::{Error, Work};
 use uuid::Uuid;
 
+use crate::amend::check_lock;
 use crate::show::Found;
 use crate::{Verbs, no_such_instance};
 
@@ -62,6 +63,7 @@ impl Verbs {
                     return Ok(());
                 }
             }
+            check_lock(caller, id, &row.spec)?;
             action.check(id, row.stage, row.power, row.task)?;
             if row.host.is_none() {
                 let word = action.word();

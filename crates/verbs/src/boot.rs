@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api_db::idempotency::{self, Answer, Known};
 use api_db::limits::{self, Effective};
 use api_db::state::{self, Build};
-use api_db::{Tx, audit, mappings, quotas};
+use api_db::{Tx, audit, groups, mappings, quotas};
 use model::instance::{Intent, Power, Stage, Task};
 use model::{
     At, Caller, Context, Extra, Fault, FaultKind, Instance, InstanceId, RequestSpec, TaskId, Timestamp,
@@ -182,6 +182,13 @@ async fn promise(
     let spec = &promises[0].spec;
     let limits = limits::of(tx, &spec.project, default).await?;
     check_metadata(&limits, spec.metadata.len())?;
+    if let Some(group) = &spec.extra.group {
+        let ids: Vec<InstanceId> = promises.iter().map(|p| p.id).collect();
+        if !groups::join(tx, group.id, &ids, &limits).await? {
+            let why = format!("Instance group {} could not be found.", group.id);
+            return Err(Fault::invalid(why).into());
+        }
+    }
     for p in promises {
         mappings::create(tx, p.id, &p.spec, now).await?;
         let task = NewTask {

@@ -13,6 +13,7 @@ use tasks::{NewTask, store};
 use uuid::Uuid;
 
 use crate::Verbs;
+use crate::amend::check_lock;
 
 /// How long a deletion may take before an operator hears of it. It is never given up.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -31,7 +32,9 @@ impl Verbs {
     /// Accepts a deletion, in any state and with any cell dark: it will be gone, whatever dies. A second
     /// deletion of the same instance changes nothing.
     pub async fn delete(&self, caller: &Caller, context: &Context, id: InstanceId) -> Result<(), Fault> {
-        self.mapping(caller, id).await?;
+        if let Some(spec) = &self.mapping(caller, id).await?.spec {
+            check_lock(caller, id, spec)?;
+        }
         let env = &self.inner.env;
         let ids = Ids {
             instance: id,

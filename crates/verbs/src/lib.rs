@@ -4,8 +4,10 @@
 //! commits its whole promise in one transaction before it answers, and then rings.
 
 mod act;
+mod actions;
 pub mod admin;
 mod aggregates;
+mod amend;
 mod boot;
 mod catalog;
 mod cells;
@@ -16,6 +18,7 @@ mod keypairs;
 mod list;
 mod once;
 mod quotas;
+mod rebuild;
 mod show;
 mod types;
 
@@ -29,7 +32,9 @@ use moka::sync::Cache;
 use router::{Locations, Router};
 use rpc::Bus;
 
+pub use actions::{Done, History};
 pub use aggregates::AggregateChange;
+pub use amend::{Amendment, MOST_TAGS};
 pub use api_db::aggregates::Aggregate;
 pub use api_db::flavors::Offer;
 pub use api_db::groups::ServerGroup;
@@ -43,6 +48,7 @@ pub use hosts::{ComputeHost, ComputeHosts};
 pub use list::Field;
 pub use once::{Hold, Key};
 pub use quotas::Quota;
+pub use rebuild::Rebuild;
 pub use router::request;
 pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Read, Seen};
 

@@ -107,6 +107,12 @@ impl Engine for Flaky {
     fn kill(&self, name: Name) -> Answer<'_, ()> {
         self.through(self.scripted.kill(name))
     }
+    fn freeze(&self, name: Name) -> Answer<'_, ()> {
+        self.through(self.scripted.freeze(name))
+    }
+    fn thaw(&self, name: Name) -> Answer<'_, ()> {
+        self.through(self.scripted.thaw(name))
+    }
     fn remove(&self, name: Name) -> Answer<'_, ()> {
         self.through(self.scripted.remove(name))
     }

@@ -36,10 +36,18 @@ impl Driver {
                     }
                     Some(found) if self.settles(job, &found) => {
                         drop(permit);
+                        let Some(found) = self.temper(job, name, found).await? else {
+                            exists = false;
+                            continue;
+                        };
                         self.ran(id, job, found, false).await;
                         return Ok(());
                     }
                     Some(found) if found.power != Power::Stopped => {
+                        if found.power == Power::Paused {
+                            // What is frozen cannot end.
+                            self.engine.thaw(name).await.map_err(Halt::Retry)?;
+                        }
                         drop(permit.take());
                         self.halt_for_reboot(id, job, name).await?;
                     }
@@ -60,6 +68,10 @@ impl Driver {
             }
             let found = self.engine.inspect(name).await?;
             drop(permit);
+            let found = match found {
+                Some(found) => self.temper(job, name, found).await?,
+                None => None,
+            };
             if let Some(found) = found {
                 self.ran(id, job, found, true).await;
                 return Ok(());
@@ -76,6 +88,23 @@ impl Driver {
         match found.power {
             Power::Stopped => found.has_run && found.generation == job.wish.at.generation && !reboot,
             _ => !reboot,
+        }
+    }
+
+    /// Freezes or thaws what runs, as wished, and tells what it is then; nothing if it is gone.
+    async fn temper(&self, job: &Job, name: Name, found: Container) -> Result<Option<Container>, Halt> {
+        let changed = match (found.power, job.wish.freeze) {
+            (Power::Running, Some(_)) => self.engine.freeze(name).await,
+            (Power::Paused, None) => self.engine.thaw(name).await,
+            _ => return Ok(Some(found)),
+        };
+        match changed {
+            Ok(()) => Ok(self.engine.inspect(name).await?),
+            // It ended or vanished under our hands: what is there now counts.
+            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Conflict) => {
+                Ok(self.engine.inspect(name).await?)
+            }
+            Err(fault) => Err(fault.into()),
         }
     }
 

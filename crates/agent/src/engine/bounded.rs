@@ -62,6 +62,14 @@ impl Bounded {
         within(KILL, "kill", self.0.kill(name)).await
     }
 
+    pub(crate) async fn freeze(&self, name: Name) -> Result<(), Fault> {
+        within(KILL, "freeze", self.0.freeze(name)).await
+    }
+
+    pub(crate) async fn thaw(&self, name: Name) -> Result<(), Fault> {
+        within(KILL, "thaw", self.0.thaw(name)).await
+    }
+
     pub(crate) async fn remove(&self, name: Name) -> Result<(), Fault> {
         within(CHANGE, "remove", self.0.remove(name)).await
     }

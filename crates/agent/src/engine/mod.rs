@@ -170,6 +170,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Sends KILL; returns when it has ended. `Ok` if there is none.
     fn kill(&self, name: Name) -> Answer<'_, ()>;
 
+    /// Freezes what a container runs; one that is frozen is left alone. `NotFound` if there is none,
+    /// `Conflict` if it does not run.
+    fn freeze(&self, name: Name) -> Answer<'_, ()>;
+
+    /// Thaws a container; one that is not frozen is left alone. `NotFound` if there is none.
+    fn thaw(&self, name: Name) -> Answer<'_, ()>;
+
     /// Kills and removes a container. `Ok` means that the engine was seen without it.
     fn remove(&self, name: Name) -> Answer<'_, ()>;
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use model::instance::Freeze;
 use model::sync::Wanted;
 use model::{At, Fault, Intent, RequestSpec};
 use serde::de::DeserializeOwned;
@@ -25,6 +26,9 @@ pub struct Wish {
     pub restart_seq: i64,
     /// Whether the newest reboot asked for is by force.
     pub restart_hard: bool,
+    /// How it is to be frozen, if it should run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
     /// What was asked for; absent where the intent is [`Intent::Gone`].
     pub spec: Option<Arc<RequestSpec>>,
     /// Epoch and placement: nothing at or below them may live here, ever.
@@ -38,6 +42,7 @@ impl Default for Wish {
             intent: Intent::Gone,
             restart_seq: 0,
             restart_hard: false,
+            freeze: None,
             spec: None,
             tombstone: (0, 0),
         }
@@ -74,6 +79,7 @@ impl Wish {
             intent: wanted.intent,
             restart_seq: wanted.restart_seq,
             restart_hard: wanted.restart_hard,
+            freeze: wanted.freeze,
             spec,
             tombstone: if gone { self.tombstone.max(place) } else { self.tombstone },
         })
@@ -173,6 +179,7 @@ mod tests {
             intent,
             restart_seq: 0,
             restart_hard: false,
+            freeze: None,
             spec: None,
         }
     }

@@ -168,6 +168,7 @@ fn run(container: ContainerSpec) -> Wanted {
         intent: Intent::Run,
         restart_seq: 0,
         restart_hard: false,
+        freeze: None,
         spec: Some(Box::new(spec(container))),
     }
 }

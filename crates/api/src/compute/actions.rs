@@ -1,13 +1,17 @@
 //! `POST /servers/{id}/action`.
 
 use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, LOCATION};
 use model::instance::Action;
 use serde_json::Value;
+use verbs::Amendment;
 
+use crate::compute::{fields, read, servers, update};
 use crate::edge::body;
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::{answer, empty};
 use crate::edge::refused::Refused;
+use crate::edge::version::Version;
 
 /// What Nova does and skep does not: 501, so that a client can tell it from a mistyped action.
 const NOT_YET: &[&str] = &[
@@ -19,30 +23,22 @@ const NOT_YET: &[&str] = &[
     "createBackup",
     "createImage",
     "evacuate",
-    "lock",
     "migrate",
     "os-getRDPConsole",
     "os-getSPICEConsole",
     "os-getSerialConsole",
     "os-getVNCConsole",
     "os-migrateLive",
-    "os-resetState",
-    "pause",
-    "rebuild",
     "removeFixedIp",
     "removeFloatingIp",
     "removeSecurityGroup",
     "rescue",
     "resize",
     "restore",
-    "resume",
     "revertResize",
     "shelve",
     "shelveOffload",
-    "suspend",
     "trigger_crash_dump",
-    "unlock",
-    "unpause",
     "unrescue",
     "unshelve",
     "injectNetworkInfo",
@@ -55,17 +51,31 @@ enum Asked {
     Act(Action),
     Delete,
     Console { lines: Option<u32> },
+    Lock { reason: Option<String> },
+    Unlock,
+    Reset { in_error: bool },
+    Rebuild(Value),
 }
 
 /// Answers an action.
 pub async fn act(call: Call) -> Answered {
-    let (asked, rule) = parse(&call.body)?;
+    let (asked, rule) = parse(&call.body, call.version)?;
     call.allow(rule).await?;
     let id = call.instance()?;
     let verbs = call.verbs()?;
     match asked {
         Asked::Act(action) => verbs.act_once(&call.caller, &call.context, id, action, call.once).await?,
         Asked::Delete => verbs.delete(&call.caller, &call.context, id).await?,
+        Asked::Lock { reason } => {
+            verbs.amend(&call.caller, &call.context, id, Amendment::Lock(reason)).await?;
+        }
+        Asked::Unlock => {
+            verbs.amend(&call.caller, &call.context, id, Amendment::Unlock).await?;
+        }
+        Asked::Reset { in_error } => {
+            verbs.reset_state(&call.caller, &call.context, id, in_error).await?;
+        }
+        Asked::Rebuild(value) => return rebuild(&call, &value).await,
         Asked::Console { lines } => {
             let output = verbs.console(&call.caller, &call.context, id, lines).await?;
             return Ok(answer(StatusCode::OK, |body| body.put("output", &output)));
@@ -74,7 +84,27 @@ pub async fn act(call: Call) -> Answered {
     Ok(empty(StatusCode::ACCEPTED))
 }
 
-fn parse(bytes: &[u8]) -> Result<(Asked, &'static str), Refused> {
+/// Answers with the server as it is then, and a password because clients want one.
+async fn rebuild(call: &Call, value: &Value) -> Answered {
+    let (wish, password) = update::rebuild(call, value).await?;
+    let id = call.instance()?;
+    let instance = call.verbs()?.rebuild(&call.caller, &call.context, id, wish).await?;
+    let password = password.unwrap_or_else(|| servers::password(&call.shared.env));
+    let look = servers::look(call, true);
+    let mut response = answer(StatusCode::ACCEPTED, |body| {
+        body.object("server", |object| {
+            fields::put_changed(object, &instance, &look);
+            object.put("adminPass", &password);
+        });
+    });
+    let location = format!("{}/servers/{id}", call.base.versioned());
+    if let Ok(value) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(LOCATION, value);
+    }
+    Ok(response)
+}
+
+fn parse(bytes: &[u8], version: Version) -> Result<(Asked, &'static str), Refused> {
     let body = body::object(bytes)?;
     let mut members = body.iter();
     let (Some((name, value)), None) = (members.next(), members.next()) else {
@@ -84,12 +114,39 @@ fn parse(bytes: &[u8]) -> Result<(Asked, &'static str), Refused> {
         "os-start" => Ok((Asked::Act(Action::Start), "os_compute_api:servers:start")),
         "os-stop" => Ok((Asked::Act(Action::Stop), "os_compute_api:servers:stop")),
         "reboot" => Ok((Asked::Act(reboot(value)?), "os_compute_api:servers:reboot")),
+        "pause" => Ok((Asked::Act(Action::Pause), "os_compute_api:os-pause-server:pause")),
+        "unpause" => Ok((Asked::Act(Action::Unpause), "os_compute_api:os-pause-server:unpause")),
+        "suspend" => Ok((Asked::Act(Action::Suspend), "os_compute_api:os-suspend-server:suspend")),
+        "resume" => Ok((Asked::Act(Action::Resume), "os_compute_api:os-suspend-server:resume")),
+        "lock" => Ok((Asked::Lock { reason: reason(value, version)? }, "os_compute_api:os-lock-server:lock")),
+        "unlock" => Ok((Asked::Unlock, "os_compute_api:os-lock-server:unlock")),
+        "os-resetState" => Ok((reset(value)?, "os_compute_api:os-admin-actions:reset_state")),
+        "rebuild" => Ok((Asked::Rebuild(value.clone()), "os_compute_api:servers:rebuild")),
         "forceDelete" => Ok((Asked::Delete, "os_compute_api:os-deferred-delete:force")),
         "os-getConsoleOutput" => {
             Ok((Asked::Console { lines: lines(value)? }, "os_compute_api:os-console-output"))
         }
         known if NOT_YET.contains(&known) => Err(Refused::unsupported(&format!("action '{known}'"))),
         other => Err(Refused::bad(format!("There is no such action: {other}"))),
+    }
+}
+
+/// `locked_reason`, from 2.73 on.
+fn reason(value: &Value, version: Version) -> Result<Option<String>, Refused> {
+    match value {
+        Value::Object(members) if version >= Version(73) => {
+            read::known(members, &["locked_reason"])?;
+            read::text(members, "locked_reason", (1, 255))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn reset(value: &Value) -> Result<Asked, Refused> {
+    match value.get("state").and_then(Value::as_str) {
+        Some("active") => Ok(Asked::Reset { in_error: false }),
+        Some("error") => Ok(Asked::Reset { in_error: true }),
+        _ => Err(Refused::field("os-resetState/state", value, "It is not one of ['active', 'error']")),
     }
 }
 
@@ -136,7 +193,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Asked, u16> {
-        parse(text.as_bytes()).map(|(asked, _)| asked).map_err(|refused| refused.status.as_u16())
+        parse(text.as_bytes(), Version::MAX)
+            .map(|(asked, _)| asked)
+            .map_err(|refused| refused.status.as_u16())
     }
 
     #[test]
@@ -175,7 +234,7 @@ mod tests {
         ] {
             assert_eq!(read(bad), Err(400), "{bad}");
         }
-        for known in ["pause", "resize", "createImage", "os-resetState"] {
+        for known in ["shelve", "resize", "createImage", "changePassword"] {
             assert_eq!(read(&format!("{{\"{known}\": null}}")), Err(501), "{known}");
         }
     }

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use model::ContainerSpec;
 use model::image::ImageRef;
+use model::{ContainerSpec, Extra};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::compute::container::{self, RESERVED};
+use crate::compute::read::text;
+use crate::compute::{tags, update};
 use crate::edge::body;
 use crate::edge::query::truth;
 use crate::edge::refused::Refused;
@@ -38,6 +40,21 @@ pub struct Create {
     pub count: u32,
     /// The password to echo.
     pub admin_pass: Option<String>,
+    /// What is kept beside that. Its group is still to be looked up.
+    pub extra: Extra,
+    /// The server group that a scheduler hint names.
+    pub group: Option<Uuid>,
+    /// Whether a host was named: by the zone, or (2.74) as `host`.
+    pub forced: Option<Forced>,
+}
+
+/// How a host was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forced {
+    /// As `availability_zone: ZONE:HOST`.
+    ByZone,
+    /// As `host` or `hypervisor_hostname`.
+    ByHost,
 }
 
 /// How an image was named.
@@ -74,29 +91,29 @@ const FIELDS: &[(&str, u16, u16, Treat)] = &[
     ("OS-DCF:diskConfig", 1, 96, Treat::Read),
     ("description", 19, 96, Treat::Read),
     ("skep", 1, 96, Treat::Read),
-    ("accessIPv4", 1, 96, Treat::Empty),
-    ("accessIPv6", 1, 96, Treat::Empty),
+    ("accessIPv4", 1, 96, Treat::Read),
+    ("accessIPv6", 1, 96, Treat::Read),
     ("block_device_mapping", 1, 96, Treat::Empty),
     ("config_drive", 1, 96, Treat::Empty),
-    ("key_name", 1, 96, Treat::Empty),
+    ("key_name", 1, 96, Treat::Read),
     ("user_data", 1, 96, Treat::Empty),
     ("return_reservation_id", 1, 96, Treat::Empty),
     ("personality", 1, 56, Treat::Empty),
-    ("tags", 52, 96, Treat::Empty),
+    ("tags", 52, 96, Treat::Read),
     ("trusted_image_certificates", 63, 96, Treat::Empty),
-    ("host", 74, 96, Treat::Empty),
-    ("hypervisor_hostname", 74, 96, Treat::Empty),
-    ("hostname", 90, 96, Treat::Empty),
+    ("host", 74, 96, Treat::Read),
+    ("hypervisor_hostname", 74, 96, Treat::Read),
+    ("hostname", 90, 96, Treat::Read),
 ];
 
 /// Reads the body of a create.
 pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
     let mut whole = body::object(bytes)?;
     let server = whole.remove("server");
+    let mut hint = None;
     for (key, value) in &whole {
         match key.as_str() {
-            "OS-SCH-HNT:scheduler_hints" | "os:scheduler_hints" if asks_nothing(value) => {}
-            "OS-SCH-HNT:scheduler_hints" | "os:scheduler_hints" => return Err(lost(key)),
+            "OS-SCH-HNT:scheduler_hints" | "os:scheduler_hints" => hint = hinted(value)?.or(hint),
             other => return Err(unexpected(other)),
         }
     }
@@ -123,13 +140,37 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
     let no_network = no_network(server.get("networks"), version)?;
     let (metadata, reserved) = metadata(server.get("metadata"))?;
     let container = container::parse(server.remove("skep"), reserved, no_network)?;
+    let (zone, zone_host) = zone(server.get("availability_zone"))?;
+    let named = [text(&server, "host", (1, 255))?, text(&server, "hypervisor_hostname", (1, 255))?];
+    let mut hosts = named.into_iter().flatten().chain(zone_host.clone());
+    let host = hosts.next();
+    if hosts.any(|other| Some(&other) != host.as_ref()) {
+        return Err(Refused::bad("Name one host, not two."));
+    }
+    let forced = match (&host, zone_host) {
+        (None, _) => None,
+        (Some(_), Some(_)) => Some(Forced::ByZone),
+        (Some(_), None) => Some(Forced::ByHost),
+    };
+    let extra = Extra {
+        tags: server.get("tags").map_or(Ok(Default::default()), tags::tags)?,
+        key_name: text(&server, "key_name", (1, 255))?,
+        hostname: update::hostname(&server)?,
+        access_ipv4: update::access_ipv4(&server)?.unwrap_or_default(),
+        access_ipv6: update::access_ipv6(&server)?.unwrap_or_default(),
+        host,
+        ..Extra::default()
+    };
     Ok(Create {
+        extra,
+        group: hint,
+        forced,
         name,
         image,
         flavor: flavor(&server["flavorRef"])?,
         container,
         metadata,
-        zone: zone(server.get("availability_zone"))?,
+        zone,
         description: optional_text(&server, "description", 255)?,
         count: count(&server)?,
         admin_pass: optional_text(&server, "adminPass", 255)?,
@@ -151,7 +192,7 @@ fn check_fields(server: &Map<String, Value>, version: Version) -> Result<(), Ref
 }
 
 /// Whether a value asks for nothing: null, false, or empty.
-fn asks_nothing(value: &Value) -> bool {
+pub(crate) fn asks_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty() || truth(text) == Some(false),
@@ -165,7 +206,7 @@ fn unexpected(key: &str) -> Refused {
     Refused::bad(format!("Additional properties are not allowed ('{key}' was unexpected)"))
 }
 
-fn lost(key: &str) -> Refused {
+pub(crate) fn lost(key: &str) -> Refused {
     Refused::bad(format!("'{key}' is not supported: its value would be lost. Leave it out."))
 }
 
@@ -184,7 +225,7 @@ fn name(value: &Value) -> Result<String, Refused> {
     Ok(name.clone())
 }
 
-fn image(value: Option<&Value>) -> Result<ImageWish, Refused> {
+pub(crate) fn image(value: Option<&Value>) -> Result<ImageWish, Refused> {
     match value {
         Some(Value::String(text)) if !text.is_empty() => match Uuid::try_parse(text) {
             Ok(id) => Ok(ImageWish::Id(id)),
@@ -264,15 +305,41 @@ fn metadata(value: Option<&Value>) -> Result<(Pairs, Pairs), Refused> {
     Ok((kept, reserved))
 }
 
-fn zone(value: Option<&Value>) -> Result<Option<String>, Refused> {
+/// The zone, and the host that is named behind a ':'.
+fn zone(value: Option<&Value>) -> Result<(Option<String>, Option<String>), Refused> {
+    let refuse = |other| Err(Refused::field("availability_zone", other, "Give a zone's name, or ZONE:HOST"));
     match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(zone)) if zone.contains(':') => Err(Refused::bad(format!(
-            "availability_zone '{zone}' names a host; hosts cannot be chosen, only zones"
-        ))),
-        Some(Value::String(zone)) if !zone.is_empty() && zone.len() <= 255 => Ok(Some(zone.clone())),
-        Some(other) => Err(Refused::field("availability_zone", other, "Give a zone's name")),
+        None | Some(Value::Null) => Ok((None, None)),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= 255 => match text.split_once(':') {
+            None => Ok((Some(text.clone()), None)),
+            // A third part is Nova's node; a host has one.
+            Some((zone, host)) => match host.split(':').collect::<Vec<_>>().as_slice() {
+                [host] | [host, ""] if !host.is_empty() => {
+                    let zone = Some(zone.to_owned()).filter(|zone| !zone.is_empty());
+                    Ok((zone, Some((*host).to_owned())))
+                }
+                _ => refuse(&Value::String(text.clone())),
+            },
+        },
+        Some(other) => refuse(other),
     }
+}
+
+/// The server group that scheduler hints name. Hints that would steer otherwise are refused, not lost.
+fn hinted(value: &Value) -> Result<Option<Uuid>, Refused> {
+    if asks_nothing(value) {
+        return Ok(None);
+    }
+    let Value::Object(hints) = value else {
+        return Err(Refused::field("os:scheduler_hints", value, "It is not of type 'object'"));
+    };
+    if let Some((other, _)) = hints.iter().find(|(name, value)| *name != "group" && !asks_nothing(value)) {
+        return Err(lost(&format!("scheduler hint '{other}'")));
+    }
+    let Some(group) = hints.get("group") else { return Ok(None) };
+    let refuse = || Refused::field("os:scheduler_hints/group", group, "It is not a 'uuid'");
+    let id = group.as_str().and_then(|text| Uuid::try_parse(text).ok());
+    id.map(Some).ok_or_else(refuse)
 }
 
 fn optional_text(server: &Map<String, Value>, key: &str, max: usize) -> Result<Option<String>, Refused> {
@@ -353,7 +420,7 @@ fn check_security_groups(value: Option<&Value>) -> Result<(), Refused> {
     }
 }
 
-fn check_disk_config(value: Option<&Value>) -> Result<(), Refused> {
+pub(crate) fn check_disk_config(value: Option<&Value>) -> Result<(), Refused> {
     match value.map(|value| value.as_str()) {
         None | Some(Some("MANUAL")) => Ok(()),
         Some(Some("AUTO")) => Err(lost("OS-DCF:diskConfig: AUTO")),

@@ -70,7 +70,7 @@ pub static FIELDS: &[Field] = &[
     field("links", 1, Seen::All, |o, n, i, l| view::links(o, n, &i.id, l)),
     field("OS-DCF:diskConfig", 1, Seen::All, |o, n, _, _| o.put(n, "MANUAL")),
     field("progress", 1, Seen::All, |o, n, i, _| {
-        if matches!(i.status(), "ACTIVE" | "BUILD") {
+        if matches!(i.status(), "ACTIVE" | "BUILD" | "REBUILD") {
             o.put(n, &0);
         }
     }),
@@ -140,6 +140,33 @@ pub fn put_all(object: &mut Object<'_>, instance: &Instance, look: &Look<'_>) {
             Seen::Show => look.show,
         };
         if seen && look.version >= Version(field.since) {
+            (field.put)(object, field.name, instance, look);
+        }
+    }
+}
+
+/// What answers to a change leave out below 2.75 (`nova/api/openstack/compute/servers.py`, update and rebuild).
+const NOT_IN_CHANGES: [&str; 7] = [
+    "OS-EXT-",
+    "OS-SRV-USG",
+    "config_drive",
+    "key_name",
+    "security_groups",
+    "os-extended-volumes",
+    "host_status",
+];
+
+/// Puts the fields that an answer to a change has.
+pub fn put_changed(object: &mut Object<'_>, instance: &Instance, look: &Look<'_>) {
+    if look.version >= Version(75) {
+        return put_all(object, instance, look);
+    }
+    for field in FIELDS.iter().filter(|field| look.version >= Version(field.since)) {
+        if field.name == "addresses" {
+            view::addresses(object, field.name, instance, false);
+        } else if field.seen != Seen::Admin
+            && !NOT_IN_CHANGES.iter().any(|prefix| field.name.starts_with(prefix))
+        {
             (field.put)(object, field.name, instance, look);
         }
     }

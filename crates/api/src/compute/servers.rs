@@ -3,10 +3,12 @@
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue, LOCATION};
 use axum::response::Response;
-use model::{Env, Fault, FaultKind, Instance, InstanceId};
+use model::extra::Group;
+use model::{Env, Extra, Fault, FaultKind, Instance, InstanceId};
+use uuid::Uuid;
 use verbs::{Accepted, Boot, Names, Page, Seen};
 
-use crate::compute::create::{self, ImageWish};
+use crate::compute::create::{self, Forced, ImageWish};
 use crate::compute::fields::GROUPS;
 use crate::compute::listing;
 use crate::compute::view::{self, Look};
@@ -29,6 +31,7 @@ pub async fn create(call: Call) -> Answered {
             found.map_err(missing_is_invalid)?.reference
         }
     };
+    let extra = placing(&call, asked.extra, asked.group, asked.forced).await?;
     let boot = Boot {
         name: asked.name,
         image,
@@ -38,7 +41,7 @@ pub async fn create(call: Call) -> Answered {
         zone: asked.zone,
         region: call.shared.settings.region.clone(),
         description: asked.description,
-        extra: Default::default(),
+        extra,
         count: asked.count,
     };
     let (caller, context) = (&call.caller, &call.context);
@@ -60,6 +63,34 @@ pub async fn create(call: Call) -> Answered {
     }
 }
 
+/// What was asked about key pair, server group and host, looked up and allowed.
+async fn placing(
+    call: &Call,
+    mut extra: Extra,
+    group: Option<Uuid>,
+    forced: Option<Forced>,
+) -> Result<Extra, Refused> {
+    let verbs = call.verbs()?;
+    match forced {
+        Some(Forced::ByZone) => call.allow("os_compute_api:servers:create:forced_host").await?,
+        Some(Forced::ByHost) => call.allow("compute:servers:create:requested_destination").await?,
+        None => {}
+    }
+    if let Some(name) = &extra.key_name {
+        let found = verbs.keypair(&call.caller.user, name).await;
+        found.map_err(|fault| match fault.kind {
+            FaultKind::NotFound => Fault::invalid("Invalid key_name provided."),
+            _ => fault,
+        })?;
+    }
+    if let Some(id) = group {
+        let group = verbs.group(&call.caller, id).await.map_err(missing_is_invalid)?;
+        let max_per_host = group.max_per_host.max(1);
+        extra.group = Some(Group { id, policy: group.policy, max_per_host });
+    }
+    Ok(extra)
+}
+
 fn created(call: &Call, instance: &Instance, password: &str) -> Response {
     let look = look(call, true);
     let mut response = answer(StatusCode::ACCEPTED, |body| {
@@ -79,7 +110,7 @@ fn created(call: &Call, instance: &Instance, password: &str) -> Response {
 }
 
 /// An image or a flavor that a create names and that is not there makes the request wrong: 400.
-fn missing_is_invalid(fault: Fault) -> Fault {
+pub(crate) fn missing_is_invalid(fault: Fault) -> Fault {
     match fault.kind {
         FaultKind::NotFound => Fault::invalid(fault.message),
         _ => fault,
@@ -87,7 +118,7 @@ fn missing_is_invalid(fault: Fault) -> Fault {
 }
 
 /// Twelve characters that are not mistaken for one another.
-fn password(env: &Env) -> String {
+pub(crate) fn password(env: &Env) -> String {
     const LETTERS: &[u8; 56] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz";
     (0..12).map(|_| char::from(LETTERS[env.below(LETTERS.len() as u64) as usize])).collect()
 }
@@ -167,7 +198,8 @@ pub fn count_dark(response: &mut Response, cells: usize) {
     }
 }
 
-fn look(call: &Call, show: bool) -> Look<'_> {
+/// How servers look to who asks.
+pub(crate) fn look(call: &Call, show: bool) -> Look<'_> {
     Look {
         version: call.version,
         admin: call.may("os_compute_api:os-extended-server-attributes"),
@@ -215,29 +247,11 @@ pub async fn delete(call: Call) -> Answered {
 }
 
 /// The instance that the path names, with current facts.
-async fn fresh(call: &Call) -> Result<Box<Instance>, Refused> {
+pub(crate) async fn fresh(call: &Call) -> Result<Box<Instance>, Refused> {
     let id = call.instance()?;
     match call.verbs()?.show(&call.caller, id).await? {
         Seen::Fresh(instance) => Ok(instance),
         dark => Err(away(&dark)),
-    }
-}
-
-/// `GET /servers/{id}/metadata`.
-pub async fn metadata(call: Call) -> Answered {
-    let instance = fresh(&call).await?;
-    Ok(answer(StatusCode::OK, |body| body.put("metadata", &instance.spec.metadata)))
-}
-
-/// `GET /servers/{id}/metadata/{key}`.
-pub async fn metadata_item(call: Call) -> Answered {
-    let instance = fresh(&call).await?;
-    match instance.spec.metadata.get_key_value(call.capture("key")) {
-        Some(item) => {
-            let meta = std::collections::BTreeMap::from([item]);
-            Ok(answer(StatusCode::OK, |body| body.put("meta", &meta)))
-        }
-        None => Err(Refused::not_found("Metadata item was not found")),
     }
 }
 

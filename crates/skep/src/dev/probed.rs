@@ -51,6 +51,14 @@ impl Engine for Probed {
         self.docker.kill(name)
     }
 
+    fn freeze(&self, name: Name) -> Answer<'_, ()> {
+        self.docker.freeze(name)
+    }
+
+    fn thaw(&self, name: Name) -> Answer<'_, ()> {
+        self.docker.thaw(name)
+    }
+
     fn remove(&self, name: Name) -> Answer<'_, ()> {
         self.docker.remove(name)
     }

@@ -20,7 +20,7 @@ use bollard::query_parameters::{
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use model::image::ImageRef;
-use model::{Fault, FaultKind, HostId};
+use model::{Fault, FaultKind, HostId, Power};
 use tokio::sync::OnceCell;
 
 use super::{Answer, Container, Created, Engine, Exit, Name, Order, TAIL_MAX, last_bytes};
@@ -200,6 +200,47 @@ impl Engine for Docker {
 
     fn kill(&self, name: Name) -> Answer<'_, ()> {
         Box::pin(self.kill_one(name))
+    }
+
+    fn freeze(&self, name: Name) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let client = self.client().await?;
+            match client.pause_container(&name.to_string()).await {
+                Ok(()) => Ok(()),
+                Err(why) if fault::status(&why) == Some(404) => {
+                    Err(Fault::not_found(format!("no such container: {name}")))
+                }
+                // It is frozen already, or does not run; Docker has answered both.
+                Err(why) if matches!(fault::status(&why), Some(304 | 409 | 500)) => {
+                    match self.inspect(name).await? {
+                        Some(found) if found.power == Power::Paused => Ok(()),
+                        Some(found) if found.power == Power::Running => Err(words(why)),
+                        _ => Err(Fault::conflict(words(why).message)),
+                    }
+                }
+                Err(why) => Err(words(why)),
+            }
+        })
+    }
+
+    fn thaw(&self, name: Name) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let client = self.client().await?;
+            match client.unpause_container(&name.to_string()).await {
+                Ok(()) => Ok(()),
+                Err(why) if fault::status(&why) == Some(404) => {
+                    Err(Fault::not_found(format!("no such container: {name}")))
+                }
+                // It is not frozen.
+                Err(why) if matches!(fault::status(&why), Some(304 | 409 | 500)) => {
+                    match self.inspect(name).await? {
+                        Some(found) if found.power == Power::Paused => Err(words(why)),
+                        _ => Ok(()),
+                    }
+                }
+                Err(why) => Err(words(why)),
+            }
+        })
     }
 
     fn remove(&self, name: Name) -> Answer<'_, ()> {

@@ -58,6 +58,8 @@ pub enum Verb {
     Start,
     /// [`Engine::stop`] and [`Engine::kill`].
     Stop,
+    /// [`Engine::freeze`] and [`Engine::thaw`].
+    Freeze,
     /// [`Engine::remove`].
     Remove,
     /// [`Engine::inspect`].
@@ -193,6 +195,18 @@ impl Engine for Scripted {
             let mut state = self.enter(Verb::Stop, Duration::ZERO).await?;
             state.end(name, 137, self.env.monotonic(), true);
             Ok(())
+        })
+    }
+
+    fn freeze(&self, name: Name) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.enter(Verb::Freeze, Duration::ZERO).await?.freeze(name, true, self.env.monotonic())
+        })
+    }
+
+    fn thaw(&self, name: Name) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.enter(Verb::Freeze, Duration::ZERO).await?.freeze(name, false, self.env.monotonic())
         })
     }
 

@@ -157,7 +157,7 @@ impl State {
     }
 
     fn end_now(&mut self, name: Name, code: i64, tell: bool) -> bool {
-        let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.power == Power::Running) else {
+        let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.power != Power::Stopped) else {
             return false;
         };
         (entry.power, entry.exit_code, entry.ends) = (Power::Stopped, Some(code), None);
@@ -165,6 +165,21 @@ impl State {
             host.watchers.retain(|watcher| watcher.send(Exit { name, code }).is_ok());
         }
         true
+    }
+
+    /// Freezes a run, or thaws it.
+    pub(super) fn freeze(&mut self, name: Name, freeze: bool, now: Duration) -> Result<(), Fault> {
+        self.settle_one(name, now);
+        let Some(entry) = self.entries.get_mut(&name) else {
+            return Err(Fault::not_found(format!("no such container: {name}")));
+        };
+        match (entry.power, freeze) {
+            (Power::Running, true) => entry.power = Power::Paused,
+            (Power::Paused, false) => entry.power = Power::Running,
+            (Power::Stopped, true) => return Err(Fault::conflict(format!("{name} does not run"))),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Ends the run of `name` if it was due to end by `now`.

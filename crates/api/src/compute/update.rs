@@ -1,0 +1,159 @@
+//! Changing servers: `PUT /servers/{id}` and the body of a rebuild.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+use verbs::{Amendment, Rebuild};
+
+use crate::compute::create::ImageWish;
+use crate::compute::{create, fields, read, servers};
+use crate::edge::call::{Answered, Call};
+use crate::edge::json::answer;
+use crate::edge::refused::Refused;
+use crate::edge::version::Version;
+
+/// `PUT /servers/{id}`.
+pub async fn update(call: Call) -> Answered {
+    let asked = read::only(&call.body, "server")?;
+    let mut names = vec!["name", "accessIPv4", "accessIPv6", "OS-DCF:diskConfig"];
+    if call.version >= Version(19) {
+        names.push("description");
+    }
+    if call.version >= Version(90) {
+        names.push("hostname");
+    }
+    read::known(&asked, &names)?;
+    create::check_disk_config(asked.get("OS-DCF:diskConfig"))?;
+    let amendment = Amendment::Describe {
+        name: read::name(&asked, "name")?,
+        description: description(&asked)?,
+        hostname: hostname(&asked)?,
+        access_ipv4: access_ipv4(&asked)?,
+        access_ipv6: access_ipv6(&asked)?,
+    };
+    let id = call.instance()?;
+    let instance = call.verbs()?.amend(&call.caller, &call.context, id, amendment).await?;
+    let look = servers::look(&call, true);
+    Ok(answer(StatusCode::OK, |body| {
+        body.object("server", |object| fields::put_changed(object, &instance, &look));
+    }))
+}
+
+fn description(asked: &Map<String, Value>) -> Result<Option<Option<String>>, Refused> {
+    asked.contains_key("description").then(|| read::text(asked, "description", (0, 255))).transpose()
+}
+
+/// A host name (RFC 1123): letters, digits, '-' and '.', up to 63 characters from 2.94 on 255.
+pub fn hostname(asked: &Map<String, Value>) -> Result<Option<String>, Refused> {
+    let Some(hostname) = read::text(asked, "hostname", (1, 255))? else { return Ok(None) };
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let ends = hostname.starts_with(['-', '.']) || hostname.ends_with(['-', '.']);
+    if ends || hostname.len() > 63 || !hostname.chars().all(legal) {
+        let why = "It is not a host name: letters, digits, '-' and '.', at most 63 characters";
+        return Err(Refused::field("hostname", &Value::String(hostname), why));
+    }
+    Ok(Some(hostname))
+}
+
+/// `accessIPv4`; an empty text takes it away.
+pub fn access_ipv4(asked: &Map<String, Value>) -> Result<Option<String>, Refused> {
+    let Some(text) = read::text(asked, "accessIPv4", (0, 64))? else { return Ok(None) };
+    match text.parse::<Ipv4Addr>() {
+        _ if text.is_empty() => Ok(Some(text)),
+        Ok(address) => Ok(Some(address.to_string())),
+        Err(_) => Err(Refused::field("accessIPv4", &Value::String(text), "It is not an 'ipv4'")),
+    }
+}
+
+/// `accessIPv6`, in the form of RFC 5952; an empty text takes it away.
+pub fn access_ipv6(asked: &Map<String, Value>) -> Result<Option<String>, Refused> {
+    let Some(text) = read::text(asked, "accessIPv6", (0, 64))? else { return Ok(None) };
+    match text.parse::<Ipv6Addr>() {
+        _ if text.is_empty() => Ok(Some(text)),
+        Ok(address) => Ok(Some(short(address))),
+        Err(_) => Err(Refused::field("accessIPv6", &Value::String(text), "It is not an 'ipv6'")),
+    }
+}
+
+fn short(address: Ipv6Addr) -> String {
+    address.to_string()
+}
+
+/// The body of a rebuild, and the password to echo.
+pub async fn rebuild(call: &Call, value: &Value) -> Result<(Rebuild, Option<String>), Refused> {
+    let Value::Object(asked) = value else {
+        return Err(Refused::field("rebuild", value, "It is not of type 'object'"));
+    };
+    let mut names = vec![
+        "imageRef",
+        "name",
+        "metadata",
+        "adminPass",
+        "accessIPv4",
+        "accessIPv6",
+        "OS-DCF:diskConfig",
+        "preserve_ephemeral",
+    ];
+    let more = [
+        ("description", 19),
+        ("key_name", 54),
+        ("user_data", 57),
+        ("trusted_image_certificates", 63),
+        ("hostname", 90),
+    ];
+    names.extend(more.iter().filter(|(_, since)| call.version >= Version(*since)).map(|(name, _)| *name));
+    read::known(asked, &names)?;
+    for lost in ["key_name", "user_data", "trusted_image_certificates", "hostname", "preserve_ephemeral"] {
+        if asked.get(lost).is_some_and(|value| !create::asks_nothing(value)) {
+            return Err(create::lost(lost));
+        }
+    }
+    create::check_disk_config(asked.get("OS-DCF:diskConfig"))?;
+    let image = match create::image(asked.get("imageRef"))? {
+        ImageWish::Reference(image) => image,
+        ImageWish::Id(id) => {
+            let found = call.verbs()?.image(&call.caller, &id.to_string()).await;
+            found.map_err(servers::missing_is_invalid)?.reference
+        }
+    };
+    let metadata = match asked.get("metadata") {
+        None => None,
+        Some(Value::Object(items)) => Some(read::pairs("metadata", items)?),
+        Some(other) => return Err(Refused::field("metadata", other, "It is not of type 'object'")),
+    };
+    let wish = Rebuild {
+        image,
+        name: read::name(asked, "name")?,
+        metadata,
+        description: description(asked)?,
+        access_ipv4: access_ipv4(asked)?,
+        access_ipv6: access_ipv6(asked)?,
+    };
+    Ok((wish, read::text(asked, "adminPass", (0, 255))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().expect("object").clone()
+    }
+
+    #[test]
+    fn addresses_and_host_names() {
+        let six = |text: &str| access_ipv6(&object(json!({"accessIPv6": text}))).map_err(|_| ());
+        assert_eq!(six("0:0:0:0:0:babe:220.12.22.2"), Ok(Some("::babe:dc0c:1602".into())));
+        assert_eq!((six(""), six("1.2.3.4")), (Ok(Some(String::new())), Err(())));
+        let four = |text: &str| access_ipv4(&object(json!({"accessIPv4": text}))).map_err(|_| ());
+        assert_eq!((four("192.0.2.1"), four("::1")), (Ok(Some("192.0.2.1".into())), Err(())));
+        let host = |text: &str| hostname(&object(json!({"hostname": text}))).map_err(|_| ());
+        assert_eq!(host("web-1.example"), Ok(Some("web-1.example".into())));
+        for bad in ["-a", "a_b", "a b", "", &"x".repeat(64)] {
+            assert_eq!(host(bad), Err(()), "{bad}");
+        }
+    }
+}
