@@ -41,9 +41,9 @@ pub(crate) async fn claim(
     const TAKE: &str = "INSERT INTO group_claim (server_group, host, slot, instance) VALUES ($1, $2, $3, $4)
         ON CONFLICT (server_group, host, slot) DO NOTHING";
     let taken: Vec<(i64,)> = tx.all(TAKEN, args![group.id, host]).await?;
-    let mut free = (0..most).filter(|slot| !taken.contains(&(*slot,)));
+    let free = (0..most).filter(|slot| !taken.contains(&(*slot,)));
     // Whoever else claims at the same moment may take the slot first; then the next one is tried.
-    while let Some(slot) = free.next() {
+    for slot in free {
         if tx.exec(TAKE, args![group.id, host, slot, instance]).await? == 1 {
             return Ok(true);
         }
