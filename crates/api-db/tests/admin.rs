@@ -10,8 +10,7 @@ use model::{
     At, Cell, CellId, CellState, Env, Flavor, HostId, Instance, InstanceId, Intent, Power, RequestSpec,
     Stage, Timestamp,
 };
-use sql::testing::fresh;
-use sql::{Error, Settings, Work};
+use sql::{Error, Work};
 
 fn cell(id: CellId, name: &str) -> Cell {
     Cell {

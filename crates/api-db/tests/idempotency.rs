@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use api_db::idempotency::{self, Answer, Attempt, Known};
 use api_db::{Db, Tx};
 use model::{Env, Timestamp};
-use sql::testing::fresh;
-use sql::{Error, Settings, Work};
+use sql::{Error, Work};
 use uuid::Uuid;
 
 async fn databases() -> Vec<(&'static str, Db)> {

@@ -9,7 +9,7 @@ use axum::routing::{MethodFilter, on};
 
 use crate::app::Shared;
 use crate::compute::{
-    self, actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hypervisors, inside,
+    actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hypervisors, inside,
     keypairs, metadata, quotas, servers, tags, update, usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};

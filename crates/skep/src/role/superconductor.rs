@@ -21,7 +21,8 @@ pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure>
 /// Starts a superconductor; a development cloud also wants its way to the cells.
 pub async fn open(config: &Config, ground: &Ground) -> Result<(Running, Router), Failure> {
     let name = config.superconductor.name.clone();
-    let level = Level::open(config, ground, Process { kind: "superconductor", name, patience: PATIENCE }).await?;
+    let level =
+        Level::open(config, ground, Process { kind: "superconductor", name, patience: PATIENCE }).await?;
     database::wait_for(&level.db, &api_db::SCHEMA, "api_database").await?;
     let section = &config.superconductor;
     let settings = superconductor::Settings {
