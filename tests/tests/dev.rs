@@ -75,6 +75,8 @@ async fn a_pretended_cloud_shows_cells_that_go_dark() {
     let counts = user.settle(&ids).await;
     assert_eq!(counts.get("ACTIVE"), Some(&30), "{counts:?}");
     for drill in [&["down", "cell2"][..], &["down", "cell2", "--hang"]] {
+        // What no list knows to be made is BUILD while its cell is dark.
+        user.indexed().await;
         let done = dev.cell(drill);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         eventually(Duration::from_secs(60), "the cell is dark", async || {

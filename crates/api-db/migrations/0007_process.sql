@@ -15,3 +15,6 @@ CREATE TABLE process_cell (
   fault TEXT,
   PRIMARY KEY (process, cell)
 );
+-- Operators walk all the mappings of a cell by id.
+DROP INDEX instance_mapping_cell;
+CREATE INDEX instance_mapping_cell ON instance_mapping (cell, id);

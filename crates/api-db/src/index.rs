@@ -251,7 +251,7 @@ pub(crate) async fn delete(tx: &mut Tx, ids: &[InstanceId], now: Timestamp) -> R
             task_state = '', power_state = 0, host = NULL, host_name = '', address = '',
             updated_at = v.column2,
             terminated_at = CASE WHEN terminated_at = 0 THEN v.column2 ELSE terminated_at END FROM (VALUES",
-        tail: ") AS v WHERE instance = v.column1",
+        tail: ") AS v WHERE instance = v.column1 AND NOT deleted",
     };
     tx.exec_rows(SQL, ids.iter().map(|id| args![*id, now]).collect()).await.map(drop)
 }

@@ -48,5 +48,5 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0006_identity.sql"),
         include_str!("../migrations/0007_process.sql"),
     ],
-    oldest: 7,
+    oldest: 8,
 };

@@ -112,26 +112,30 @@ pub async fn get_many(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<Mapping>, E
     rows.into_iter().map(Mapping::try_from).collect()
 }
 
-/// Up to `limit` mappings to a cell – or, without one, to none yet – by id, after an id.
+/// Up to `limit` instances that are mapped to a cell – or, without one, to none yet – by id, after an id.
 pub async fn of_cell(
     tx: &mut Tx,
     cell: Option<CellId>,
     after: Option<InstanceId>,
     limit: i64,
-) -> Result<Vec<Mapping>, Error> {
-    const BOUND: &str = "SELECT m.id, m.project, m.cell, m.epoch, m.saga_token, m.state, m.created_at, r.spec
-        FROM instance_mapping m LEFT JOIN request_spec r ON r.instance = m.id
-        WHERE m.cell = $1 AND m.id > $2 ORDER BY m.id LIMIT $3";
+) -> Result<Vec<InstanceId>, Error> {
+    const BOUND: &str = "SELECT id FROM instance_mapping WHERE cell = $1 AND id > $2 ORDER BY id LIMIT $3";
     const UNBOUND: &str =
-        "SELECT m.id, m.project, m.cell, m.epoch, m.saga_token, m.state, m.created_at, r.spec
-        FROM instance_mapping m LEFT JOIN request_spec r ON r.instance = m.id
-        WHERE m.cell IS NULL AND m.id > $1 ORDER BY m.id LIMIT $2";
+        "SELECT id FROM instance_mapping WHERE cell IS NULL AND id > $1 ORDER BY id LIMIT $2";
     let after = after.map_or(Uuid::nil(), InstanceId::uuid);
-    let rows: Vec<Row> = match cell {
+    let rows: Vec<(Uuid,)> = match cell {
         Some(cell) => tx.all(BOUND, args![cell, after, limit]).await?,
         None => tx.all(UNBOUND, args![after, limit]).await?,
     };
-    rows.into_iter().map(Mapping::try_from).collect()
+    Ok(rows.into_iter().map(|(id,)| InstanceId(id)).collect())
+}
+
+/// These mappings as they are and stay until this transaction ends: whoever would change one waits.
+pub async fn hold(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<Mapping>, Error> {
+    const SQL: Rows =
+        Rows { head: "UPDATE instance_mapping SET state = state WHERE id IN (VALUES", tail: ")" };
+    tx.exec_rows(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    get_many(tx, ids).await
 }
 
 /// Bumps the fencing counters of these instances, which the caller has just leased tasks on, and gives

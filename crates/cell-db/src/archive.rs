@@ -108,12 +108,12 @@ pub struct Orphan {
     pub amounts: Resources,
 }
 
-/// The allocations whose instance is not here, is gone, or has another host or placement.
+/// The allocations whose instance is not here, is gone, or has another host or epoch. A container that is made anew
+/// on its host has another placement and keeps its allocation.
 pub async fn orphans(tx: &mut Tx) -> Result<Vec<Orphan>, Error> {
     const SQL: &str = "SELECT a.instance, a.host, h.name, a.vcpus_milli, a.memory_mib, a.slots
         FROM allocation a JOIN host h ON h.id = a.host LEFT JOIN instance i ON i.id = a.instance
         WHERE i.id IS NULL OR i.host IS NULL OR i.host <> a.host OR i.epoch <> a.epoch
-            OR i.placement <> a.placement
         ORDER BY a.instance";
     let rows: Vec<(Uuid, Uuid, String, i64, i64, i64)> = tx.all(SQL, vec![]).await?;
     Ok(rows
@@ -132,7 +132,7 @@ pub async fn orphans(tx: &mut Tx) -> Result<Vec<Orphan>, Error> {
 pub async fn free(tx: &mut Tx, orphan: &Orphan) -> Result<bool, Error> {
     const SQL: &str = "DELETE FROM allocation WHERE instance = $1 AND host = $2 AND NOT EXISTS (
         SELECT 1 FROM instance i WHERE i.id = allocation.instance AND i.host = allocation.host
-            AND i.epoch = allocation.epoch AND i.placement = allocation.placement)";
+            AND i.epoch = allocation.epoch)";
     const PORTS: &str = "DELETE FROM port_claim WHERE instance = $1
         AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.id = $1 AND i.host IS NOT NULL)";
     if tx.exec(SQL, args![orphan.instance, orphan.host]).await? == 0 {

@@ -107,9 +107,14 @@ impl CellHandle {
         let answer = match left.saturating_sub(took()) {
             // The call's own deadline knows better what it means to miss it.
             whole if whole > self.deadline * 9 / 10 => call.await,
-            rest => {
-                timeout(rest, call).await.unwrap_or_else(|_| Err(late(format!("cut off after {rest:?}"))))
-            }
+            rest => match timeout(rest, call).await {
+                Ok(answer) => answer,
+                // It had less than the whole deadline, which says nothing about the cell.
+                Err(_) => {
+                    request::spend(cell, took(), self.deadline);
+                    return Err(late(format!("cut off after {rest:?}")));
+                }
+            },
         };
         request::spend(cell, took(), self.deadline);
         let answered = !matches!(answer, Err(Error::Down(_) | Error::Unknown(_)));
@@ -139,9 +144,11 @@ impl CellHandle {
                 });
                 let answered = probed.await.is_ok();
                 let Some(breaker) = breaker.upgrade() else { return };
-                if answered || breaker.admits() {
+                if answered {
                     breaker.record(true);
                     tracing::info!(cell.name = name, "cell answers again");
+                }
+                if breaker.admits() {
                     return;
                 }
             }

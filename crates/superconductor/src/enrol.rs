@@ -17,12 +17,6 @@ use crate::Superconductor;
 pub(crate) const PERIOD: Duration = Duration::from_secs(2);
 
 /// Copies down what aggregates say of the zones of a cell's hosts, where the cell has it otherwise.
-pub(crate) async fn zones(shared: &Superconductor, handle: &CellHandle, known: &Known) {
-    if let Err(error) = copy_zones(shared, handle, known).await {
-        tracing::debug!(cell.name = handle.cell.name, %error, "zones cannot be copied down");
-    }
-}
-
 async fn copy_zones(shared: &Superconductor, handle: &CellHandle, known: &Known) -> Result<(), Error> {
     type Zones = BTreeMap<HostId, String>;
     let by_name = shared
@@ -50,10 +44,16 @@ async fn copy_zones(shared: &Superconductor, handle: &CellHandle, known: &Known)
 /// The hosts of a cell that were mapped already, with their names.
 pub(crate) type Known = BTreeMap<HostId, String>;
 
-/// Maps the hosts of a cell that are not known to be mapped; what fails is tried again in the next round.
+/// Maps the hosts of a cell that are not known to be mapped, and then sees to their zones; what fails is tried
+/// again in the next round.
 pub(crate) async fn enrol(shared: &Superconductor, handle: &CellHandle, known: &mut Known) {
     if let Err(error) = round(shared, handle, known).await {
         tracing::debug!(cell.name = handle.cell.name, %error, "hosts cannot be mapped");
+        // Hosts that are not known would lose their zones.
+        return;
+    }
+    if let Err(error) = copy_zones(shared, handle, known).await {
+        tracing::debug!(cell.name = handle.cell.name, %error, "zones cannot be copied down");
     }
 }
 

@@ -93,7 +93,6 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
             if !handle.cell.is_cell0() && now.saturating_sub(enrolled) >= enrol::PERIOD {
                 enrolled = now;
                 enrol::enrol(&shared, &handle, &mut known).await;
-                enrol::zones(&shared, &handle, &known).await;
             }
         }
         let rung = async {

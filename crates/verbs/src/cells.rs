@@ -31,12 +31,8 @@ impl Verbs {
                 })
             })
             .await
-        });
-        let mapped = self.inner.db.read(|tx| -> Work<'_, Vec<api_db::hosts::Mapping>> {
-            Box::pin(async move { api_db::hosts::all(tx).await })
-        });
-        let (answers, mapped) = futures::join!(answers, mapped);
-        let mapped = mapped?;
+        })
+        .await;
         let now = self.inner.env.now();
         let status = |answer: router::Answer<Told>| {
             let told = answer.result.ok();
@@ -44,8 +40,6 @@ impl Verbs {
             let since = told.as_ref().map(|(_, _, (_, since))| *since);
             let up = told.is_some();
             let (hosts, instances, _) = told.unwrap_or_default();
-            let here = mapped.iter().filter(|host| !up && host.cell == answer.cell.cell.id);
-            let unseen = here.map(|host| host.name.clone()).collect();
             let breaker_open = answer.cell.health() == Health::Down;
             let cell = &answer.cell.cell;
             CellStatus {
@@ -58,7 +52,6 @@ impl Verbs {
                 behind,
                 lag: since.map(|since| since.map_or(Duration::ZERO, |since| now.since(since))),
                 hosts: hosts.into_iter().map(host).collect(),
-                unseen,
                 instances,
             }
         };

@@ -210,8 +210,6 @@ pub struct CellStatus {
     pub lag: Option<Duration>,
     /// Hosts; none if it did not answer.
     pub hosts: Vec<HostStatus>,
-    /// The names of hosts that are mapped to it, if it did not answer.
-    pub unseen: Vec<String>,
     /// Instances that are not tombstones.
     pub instances: i64,
 }

@@ -72,6 +72,22 @@ impl User {
         }
     }
 
+    /// Waits until lists know the newest of every cell. For administrators.
+    ///
+    /// # Panics
+    /// If they do not within a minute.
+    pub async fn indexed(&self) {
+        eventually(Duration::from_secs(60), "lists know the newest of every cell", async || {
+            let status = self.get("/admin/v1/status").await?;
+            let mut cells = status["cells"].as_array().into_iter().flatten();
+            match cells.find(|cell| cell["index_behind"] != 0) {
+                None => Ok(()),
+                Some(behind) => Err(behind.to_string()),
+            }
+        })
+        .await;
+    }
+
     /// Asks for a server. Any status is an answer.
     ///
     /// # Panics

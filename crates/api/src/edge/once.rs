@@ -108,7 +108,7 @@ pub async fn answer(route: &'static Route, call: Call, holds: impl Send + 'stati
         drop(holds);
         answered
     };
-    let task = tokio::spawn(work.in_current_span());
+    let task = tokio::spawn(verbs::request(work).in_current_span());
     match task.await {
         Ok(answered) => answered,
         Err(why) if why.is_panic() => resume_unwind(why.into_panic()),

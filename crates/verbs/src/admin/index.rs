@@ -71,7 +71,9 @@ impl Admin {
             let page = self.db.write(move |tx| -> Work<'_, (u64, Option<InstanceId>)> {
                 Box::pin(async move {
                     let page = mappings::of_cell(tx, cell, after, BATCH).await?;
-                    Ok((index::renew(tx, &page, now).await?, page.last().map(|mapping| mapping.id)))
+                    // One that is closed meanwhile must not come back.
+                    let held = mappings::hold(tx, &page).await?;
+                    Ok((index::renew(tx, &held, now).await?, page.last().copied()))
                 })
             });
             let (renewed, last) = page.await?;
