@@ -107,12 +107,7 @@ pub(crate) fn compare(driver: &Arc<Driver>, listed: Vec<Container>, asked: Durat
             continue;
         }
         let new = slot.copies.insert(place, container.generation).is_none();
-        let wished = !slot.wish.is_some() || place == slot.wish.place();
-        let settled = !slot.wish.is_some() || slot.is_done() || slot.failure().is_some();
-        if wished && settled && (slot.power != container.power || (new && slot.observed.container.is_empty()))
-        {
-            slot.look = true;
-        }
+        slot.look |= slot.differs(place, container.power) || (new && slot.is_unseen(place));
         differing.insert(id);
     }
     for (id, slot) in &mut inner.slots {

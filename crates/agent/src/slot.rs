@@ -131,13 +131,34 @@ impl Slot {
         }
     }
 
+    /// What a power that the engine told of is here: it does not tell a suspended container from a paused one.
+    fn seen(&self, power: Power) -> Power {
+        match (power, self.wish.freeze) {
+            (Power::Paused, Some(Freeze::Suspend)) => Power::Suspended,
+            (power, _) => power,
+        }
+    }
+
+    /// Whether a container is the one that counts, and nothing is under way with it.
+    fn rests(&self, place: (i64, i64)) -> bool {
+        let wished = !self.wish.is_some() || place == self.wish.place();
+        wished && (!self.wish.is_some() || self.is_done() || self.failure().is_some())
+    }
+
+    /// Whether the container that counts does something else than is known, by what the engine lists.
+    pub fn differs(&self, place: (i64, i64), power: Power) -> bool {
+        self.rests(place) && self.power != self.seen(power)
+    }
+
+    /// Whether the container that counts was never looked at.
+    pub fn is_unseen(&self, place: (i64, i64)) -> bool {
+        self.rests(place) && self.observed.container.is_empty()
+    }
+
     /// Takes in what the engine told of the wished container. `host` stands in for "any address".
     pub fn absorb(&mut self, container: Container, host: &str) {
         self.copies.insert(container.name.place(), container.generation);
-        self.power = match (container.power, self.wish.freeze) {
-            (Power::Paused, Some(Freeze::Suspend)) => Power::Suspended,
-            (power, _) => power,
-        };
+        self.power = self.seen(container.power);
         self.observed.container = container.id;
         self.observed.address = container.address;
         self.observed.mac = container.mac;
@@ -243,4 +264,33 @@ impl Slot {
 
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first.saturating_mul(1_u32.checked_shl(times.min(20)).unwrap_or(u32::MAX)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspended_container_is_listed_as_paused_and_is_no_news() {
+        let at = At { epoch: 1, placement: 1, generation: 2 };
+        let listed = |power: Power| Container {
+            name: Name { instance: InstanceId(uuid::Uuid::nil()), epoch: 1, placement: 1 },
+            generation: 1,
+            id: "c".into(),
+            power,
+            has_run: true,
+            exit_code: None,
+            address: String::new(),
+            mac: String::new(),
+            ports: Vec::new(),
+        };
+        for (freeze, power) in [(Freeze::Suspend, Power::Suspended), (Freeze::Pause, Power::Paused)] {
+            let wish = Wish { at, intent: Intent::Run, freeze: Some(freeze), ..Wish::default() };
+            let mut slot = Slot { wish, marks: Marks { done: at, ..Marks::default() }, ..Slot::default() };
+            slot.absorb(listed(Power::Paused), "192.0.2.7");
+            assert_eq!(slot.power, power);
+            assert!(!slot.differs((1, 1), Power::Paused), "{power:?}");
+            assert!(slot.differs((1, 1), Power::Running), "{power:?}");
+        }
+    }
 }
