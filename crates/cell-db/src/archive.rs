@@ -135,10 +135,13 @@ pub async fn free(tx: &mut Tx, orphan: &Orphan) -> Result<bool, Error> {
             AND i.epoch = allocation.epoch)";
     const PORTS: &str = "DELETE FROM port_claim WHERE instance = $1
         AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.id = $1 AND i.host IS NOT NULL)";
+    const GROUP: &str = "DELETE FROM group_claim WHERE instance = $1
+        AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.id = $1 AND i.host IS NOT NULL)";
     if tx.exec(SQL, args![orphan.instance, orphan.host]).await? == 0 {
         return Ok(false);
     }
     tx.exec(PORTS, args![orphan.instance]).await?;
+    tx.exec(GROUP, args![orphan.instance]).await?;
     claims::give_back(tx, orphan.host, orphan.amounts).await?;
     Ok(true)
 }
