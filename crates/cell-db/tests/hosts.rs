@@ -3,12 +3,13 @@
 use cell_db::claims::{self, Claim};
 use cell_db::hosts::{self, Disabled, Registration};
 use cell_db::instances::{self, New};
-use cell_db::{Db, Tx, roster};
+use cell_db::{Db, Tx, archive, dirty, roster};
+use model::extra::{Group, Policy};
 use model::flavor::Resources;
 use model::testing::spec;
-use model::{CellId, Env, HostId, InstanceId, Timestamp};
+use model::{CellId, Env, HostId, InstanceId, RequestSpec, Timestamp};
 use sql::testing::fresh;
-use sql::{Error, Settings, Work};
+use sql::{Error, Settings, Work, args};
 
 async fn register(tx: &mut Tx, id: HostId) -> Result<(), Error> {
     register_session(tx, id, id.uuid()).await.map(drop)
@@ -31,7 +32,11 @@ async fn register_session(tx: &mut Tx, id: HostId, session: uuid::Uuid) -> Resul
 }
 
 async fn place(tx: &mut Tx, id: InstanceId, host: HostId) -> Result<usize, Error> {
-    let new = New { id, epoch: 2, saga_token: 3, spec: spec(), bucket: 7, created: Timestamp(5) };
+    place_as(tx, id, host, spec()).await
+}
+
+async fn place_as(tx: &mut Tx, id: InstanceId, host: HostId, spec: RequestSpec) -> Result<usize, Error> {
+    let new = New { id, epoch: 2, saga_token: 3, spec, bucket: 7, created: Timestamp(5) };
     instances::insert(tx, &[new], Timestamp(10)).await?;
     let mut won = 0;
     for instance in claims::waiting(tx, 0, 10).await? {
@@ -118,5 +123,66 @@ async fn a_later_session_is_numbered_above_all_before() {
         assert!(numbers[0] > env.now().0, "{}: also above what clocks gave", fresh.engine);
         assert_eq!(numbers[0], numbers[1], "{}: the same session goes on", fresh.engine);
         assert!(numbers[1] < numbers[2] && numbers[2] < numbers[3], "{}: {numbers:?}", fresh.engine);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_owns_is_given_back_with_its_place_in_the_group() {
+    let env = Env::system();
+    for fresh in fresh().await {
+        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
+        cell_db::SCHEMA.migrate(&db, &env).await.expect("migrates");
+        let (host, lost, next): (HostId, InstanceId, InstanceId) = (env.id(), env.id(), env.id());
+        let mut spec = spec();
+        spec.extra.group = Some(Group { id: env.uuid(), policy: Policy::AntiAffinity, max_per_host: 1 });
+        let done = db.write(move |tx| -> Work<'_, (usize, usize)> {
+            let spec = spec.clone();
+            Box::pin(async move {
+                register(tx, host).await?;
+                let first = place_as(tx, lost, host, spec.clone()).await?;
+                tx.exec("DELETE FROM instance WHERE id = $1", args![lost]).await?;
+                let orphans = archive::orphans(tx).await?;
+                assert_eq!(orphans.iter().map(|orphan| orphan.instance).collect::<Vec<_>>(), [lost]);
+                assert!(archive::free(tx, &orphans[0]).await?);
+                assert_eq!(hosts::all(tx).await?[0].used, Resources::default());
+                Ok((first, place_as(tx, next, host, spec).await?))
+            })
+        });
+        assert_eq!(done.await.expect("is written"), (1, 1), "{}: its place is free", fresh.engine);
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_came_late_is_forgotten_with_what_it_stands_for() {
+    let env = Env::system();
+    for fresh in fresh().await {
+        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
+        cell_db::SCHEMA.migrate(&db, &env).await.expect("migrates");
+        let (host, ids): (HostId, Vec<InstanceId>) = (env.id(), (0..3).map(|_| env.id()).collect());
+        let done = db.write(move |tx| -> Work<'_, ()> {
+            let ids = ids.clone();
+            Box::pin(async move {
+                register(tx, host).await?;
+                for id in &ids {
+                    place(tx, *id, host).await?;
+                }
+                tx.exec("DELETE FROM dirty", vec![]).await?;
+                let (mut marked, mut after) = (Vec::new(), None);
+                while let (count, Some(last)) = dirty::mark_all(tx, after, 2, Timestamp(9)).await? {
+                    marked.push(count);
+                    after = Some(last);
+                }
+                assert_eq!(marked, [2, 1]);
+                // As if the rows had changed, and that had been fed, between the look and the mark.
+                tx.exec("UPDATE dirty SET version = version - 1", vec![]).await?;
+                let read = dirty::read(tx, CellId::ZERO, 10).await?;
+                let marks: Vec<_> = read.iter().map(|changed| (changed.instance.id, changed.mark)).collect();
+                assert_eq!(marks.len(), 3);
+                dirty::forget(tx, &marks).await?;
+                assert_eq!(dirty::waiting(tx).await?, (0, None));
+                Ok(())
+            })
+        });
+        done.await.unwrap_or_else(|error| panic!("{}: {error}", fresh.engine));
     }
 }

@@ -55,7 +55,7 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<(bool, Du
     }
     let more = changed.len() as i64 == BATCH;
     let applied: Arc<Vec<(InstanceId, i64)>> =
-        Arc::new(changed.iter().map(|c| (c.instance.id, c.version)).collect());
+        Arc::new(changed.iter().map(|c| (c.instance.id, c.mark)).collect());
     let heard: Arc<Vec<Heard>> =
         Arc::new(changed.into_iter().map(|c| Heard { instance: c.instance, version: c.version }).collect());
     let forget = || {

@@ -14,8 +14,10 @@ use sql::Work;
 
 use super::{Admin, By, Denied, only_admins};
 
-/// Mappings, or rows of a cell, that are read and written at a time.
+/// Mappings that are read and written at a time.
 const BATCH: i64 = 500;
+/// Rows of a cell that are marked at a time: whoever changes one of them meanwhile waits.
+const MARKS: i64 = 64;
 
 /// What came of rebuilding a cell's part of the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -90,7 +92,7 @@ impl Admin {
         let now = self.env.now();
         loop {
             let page = self.write(cell, move |tx| -> Work<'_, (u64, Option<InstanceId>)> {
-                Box::pin(async move { dirty::mark_all(tx, after, BATCH, now).await })
+                Box::pin(async move { dirty::mark_all(tx, after, MARKS, now).await })
             });
             match page.await {
                 Ok((marked, Some(last))) => (count, after) = (count + marked, Some(last)),
