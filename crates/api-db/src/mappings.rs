@@ -3,11 +3,13 @@
 
 use model::bug::{Bug, planted};
 use model::{CellId, InstanceId, RequestSpec, Timestamp};
+use serde_json::Value;
 use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
 
 use crate::index::Heard;
 use crate::quotas::Limits;
+use crate::state::Build;
 use crate::{Tx, index, quotas, usage};
 
 /// Whether an instance is wanted.
@@ -225,15 +227,39 @@ pub async fn amend(tx: &mut Tx, heard: &[Heard]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The cell of another member of a server group that lives or is about to, if there is one; whoever asks at
-/// the same time waits.
-pub async fn cell_of_group(tx: &mut Tx, group: Uuid, but: InstanceId) -> Result<Option<CellId>, Error> {
+/// Where members of a server group are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The cell.
+    pub cell: CellId,
+    /// Whether one of them was made there. Otherwise the cell may yet refuse.
+    pub made: bool,
+}
+
+/// Where other members of a server group live or are being made, if there are any; whoever asks at the same time
+/// waits. One that its cell has refused is nowhere, although it is mapped there until another cell is picked.
+pub async fn home_of_group(tx: &mut Tx, group: Uuid, but: InstanceId) -> Result<Option<Home>, Error> {
     const LOCK: &str = "UPDATE server_group SET name = name WHERE id = $1";
-    const SQL: &str = "SELECT m.cell FROM server_group_member g JOIN instance_mapping m ON m.id = g.instance
+    const SQL: &str = "SELECT m.cell, t.state FROM server_group_member g
+        JOIN instance_mapping m ON m.id = g.instance LEFT JOIN task t ON t.subject = m.id
         WHERE g.server_group = $1 AND m.id <> $2 AND m.state = 'live' AND m.cell IS NOT NULL AND m.cell <> $3
-        ORDER BY m.id LIMIT 1";
+        ORDER BY m.id";
     tx.exec(LOCK, args![group]).await?;
-    Ok(tx.opt::<(Uuid,)>(SQL, args![group, but, CellId::ZERO]).await?.map(|(cell,)| CellId(cell)))
+    let members: Vec<(Uuid, Option<Json<Value>>)> = tx.all(SQL, args![group, but, CellId::ZERO]).await?;
+    let mut home = None;
+    for (cell, state) in members {
+        let made = state.is_none();
+        let state = state.and_then(|state| serde_json::from_value::<Build>(state.0).ok());
+        if matches!(state, Some(Build::Pick { .. })) {
+            continue;
+        }
+        let here = Home { cell: CellId(cell), made };
+        if made {
+            return Ok(Some(here));
+        }
+        home = home.or(Some(here));
+    }
+    Ok(home)
 }
 
 /// How many instances are mapped to a cell.

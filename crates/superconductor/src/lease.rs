@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_db::mappings::{self, Bind, Mapping};
+use api_db::mappings::{self, Bind, Home, Mapping};
 use api_db::state::{self, BUILD, Build, DELETE, Refusal};
 use api_db::{Tx, cells};
 use model::bug::{Bug, planted};
@@ -182,7 +182,7 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     let mut snapshot = summaries::snapshot(&terms.candidates, &unsettled, &projects);
     let mut wait: Vec<(Lease, Timestamp, String)> = Vec::new();
     let mut chosen: BTreeMap<CellId, Vec<(Pick, Step)>> = BTreeMap::new();
-    let mut homes: BTreeMap<Uuid, CellId> = BTreeMap::new();
+    let mut homes: BTreeMap<Uuid, Home> = BTreeMap::new();
     for pick in picks {
         let home = home(tx, &pick, &mut homes).await?;
         let verdict = match (give_up(&pick, terms.now), &pick.mapping.spec) {
@@ -190,14 +190,17 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
             (None, None) => Err(Ok(Fault::internal("its request spec is gone"))),
             (None, Some(spec)) => {
                 let mut not: Vec<CellId> = pick.refused.iter().map(|refusal| refusal.cell).collect();
+                let undecided = home.is_some_and(|home| !home.made && not.contains(&home.cell));
                 if let Some(home) = home {
                     let others = terms.candidates.iter().map(|candidate| candidate.id);
-                    not.extend(others.filter(|cell| *cell != home));
+                    not.extend(others.filter(|cell| *cell != home.cell));
                 }
                 // Cells' clocks may be wrong: after so many tries what they published counts as newer.
                 let patient = pick.task.lease.attempt < PATIENCE;
                 let asked = if patient { pick.mapping.created } else { Timestamp(i64::MIN) };
                 match snapshot.select_destinations(pick.mapping.id, spec, asked, &not) {
+                    // If that cell refuses the others too, they go elsewhere together.
+                    _ if undecided => Err(Err("its cell has yet to take others of its server group".into())),
                     Ok(cell) => Ok(cell),
                     Err(Refused::Wait(why)) => Err(Err(why.to_string())),
                     Err(Refused::Never(why)) => Err(Ok(no_valid_host(&pick.refused, &why.to_string()))),
@@ -208,7 +211,7 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
             Ok(cell) => {
                 snapshot.update_resource_stats(cell);
                 if let Some(group) = one_host(&pick) {
-                    homes.entry(group).or_insert(cell);
+                    homes.entry(group).or_insert(Home { cell, made: false });
                 }
                 let step = Step::Insert { refused: pick.refused.clone() };
                 chosen.entry(cell).or_default().push((pick, step));
@@ -251,12 +254,12 @@ fn one_host(pick: &Pick) -> Option<Uuid> {
 }
 
 /// The cell that a build must lie in because its server group does, if it must.
-async fn home(tx: &mut Tx, pick: &Pick, homes: &mut BTreeMap<Uuid, CellId>) -> Result<Option<CellId>, Error> {
+async fn home(tx: &mut Tx, pick: &Pick, homes: &mut BTreeMap<Uuid, Home>) -> Result<Option<Home>, Error> {
     let Some(group) = one_host(pick) else { return Ok(None) };
     if let Some(home) = homes.get(&group) {
         return Ok(Some(*home));
     }
-    let home = mappings::cell_of_group(tx, group, pick.mapping.id).await?;
+    let home = mappings::home_of_group(tx, group, pick.mapping.id).await?;
     homes.extend(home.map(|home| (group, home)));
     Ok(home)
 }

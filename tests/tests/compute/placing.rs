@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::engine::scripted::Verb;
+use model::{Fault, FaultKind};
 use serde_json::{Value, json};
 use tests::cloud::Plan;
 use tests::eventually;
@@ -118,6 +120,23 @@ async fn groups_ask_for_one_host_or_for_few_on_each() {
     let mut other = grouped("x", &two);
     other["os:scheduler_hints"]["query"] = json!("[1]");
     face.post("ann", 90, "/servers", other).await.is(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_one_cell_refuses_goes_elsewhere_together() {
+    let (cloud, face) = cloud_of(Plan { cells: 2, hosts: 1, ..Plan::default() }).await;
+    let refusal = Fault::new(FaultKind::Engine, "no room on the disk");
+    cloud.cells[0].hosts[0].1.fail(Verb::Create, refusal, u32::MAX);
+    // Some of these groups begin in the cell that refuses.
+    for n in 0..6 {
+        let id = group(&face, "affinity", json!({})).await;
+        let mut wish = grouped(&format!("g{n}"), &id);
+        wish["server"]["min_count"] = json!(3);
+        wish["server"]["max_count"] = json!(3);
+        face.post("ann", 90, "/servers", wish).await.is(202);
+    }
+    let found = hosts(&face, 18).await;
+    assert!(found.iter().all(|host| host.as_deref() == Some("cell2-h1")), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
