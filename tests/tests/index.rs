@@ -55,6 +55,13 @@ async fn told(cloud: &Cloud) -> BTreeMap<InstanceId, (String, Option<String>)> {
     page.items.iter().map(|seen| (seen.id(), (seen.name().to_owned(), last(seen)))).collect()
 }
 
+/// An instance that runs is told to run, or not to be known.
+fn assert_true(seen: &Seen) {
+    if let Seen::Fresh(instance) = seen {
+        assert_eq!(instance.status(), "ACTIVE", "{:?}", instance.fault);
+    }
+}
+
 /// Runs statements on the API database, as a mishap would.
 async fn hurt(cloud: &Cloud, statements: &'static [&'static str]) {
     let api: api_db::Db = sql::Db::open(&Settings::new(&cloud.api_url)).expect("opens");
@@ -113,6 +120,13 @@ async fn rebuild(plan: Plan) {
     let (rebuilt, ()) = tokio::join!(
         async {
             let first = admin.rebuild_index(&by, None).await.expect("is done");
+            // What is not known any more is not made up: they all run.
+            for id in known.keys() {
+                let seen = cloud.verbs.show(&caller(), *id).await.expect("is shown");
+                assert_true(&seen);
+            }
+            let listed = cloud.verbs.list(&caller(), &Query::default()).await.expect("answers");
+            listed.items.iter().for_each(assert_true);
             assert!(cloud.router.drill("cell1", Drill::Off));
             eventually(LONG, "the cell answers", async || {
                 match admin.rebuild_index(&by, Some("cell1")).await {
@@ -157,11 +171,17 @@ async fn a_build_that_is_bound_to_a_dark_cell_says_so_and_ends_at_its_deadline()
     // Bound, and then its cell cannot be written to.
     cloud.failpoints.arm(failpoint::INSERT, Mode::FailBefore, u32::MAX);
     let (doomed, deleted) = (boot(&cloud, "doomed").await, boot(&cloud, "deleted").await);
-    eventually(LONG, "they are bound", async || match cloud.failpoints.fired(failpoint::INSERT) {
-        0 | 1 => Err("not yet".into()),
-        _ => Ok(()),
+    let api: api_db::Db = sql::Db::open(&Settings::new(&cloud.api_url)).expect("opens");
+    eventually(LONG, "they are bound", async || {
+        let read = api.read(move |tx| -> Work<'_, Vec<api_db::mappings::Mapping>> {
+            Box::pin(async move { api_db::mappings::get_many(tx, &[doomed, deleted]).await })
+        });
+        let mappings = read.await.map_err(|error| error.to_string())?;
+        let bound = mappings.iter().filter(|mapping| mapping.cell.is_some()).count();
+        if bound == 2 { Ok(()) } else { Err(format!("{bound} of 2")) }
     })
     .await;
+    api.close().await;
     drill_all(&cloud, Drill::Refuse);
     let status = async |id| match cloud.verbs.show(&caller(), id).await.expect("is shown") {
         Seen::Fresh(instance) => (instance.status(), instance.fault.clone().map(|(fault, _)| fault.kind)),

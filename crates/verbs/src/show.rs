@@ -1,5 +1,6 @@
 //! Seeing one instance.
 
+use api_db::doctor;
 use api_db::index;
 use api_db::mappings::{self, Mapping, State};
 use model::instance::{Stage, Task};
@@ -134,22 +135,35 @@ impl Verbs {
         let last = self
             .inner
             .db
-            .read(move |tx| -> Work<'_, Option<index::Entry>> {
-                Box::pin(async move { index::get(tx, id).await })
+            .read(move |tx| -> Work<'_, (Option<index::Entry>, bool)> {
+                Box::pin(async move {
+                    let entry = index::get(tx, id).await?;
+                    Ok((entry, !doctor::worked_on(tx, &[id]).await?.is_empty()))
+                })
             })
             .await;
         match last {
-            Ok(entry) => self.told(mapping, spec, entry.as_ref()),
+            Ok((entry, worked_on)) => self.told(mapping, spec, entry.as_ref(), worked_on),
             // Nothing is made up of what could not be read.
             Err(_) => Seen::Dark(Box::new(self.unknown(mapping, spec, None))),
         }
     }
 
     /// An instance whose cell does not answer, with what was last heard of it. Of one that its cell was never
-    /// heard to have made, the API level knows enough to tell.
-    pub(crate) fn told(&self, mapping: Mapping, spec: RequestSpec, entry: Option<&index::Entry>) -> Seen {
+    /// heard to have made, the API level knows enough to tell as long as its build is worked on: after that the
+    /// cell has said how it stands, and the entry was lost. What lies in cell0 was made by no cell.
+    pub(crate) fn told(
+        &self,
+        mapping: Mapping,
+        spec: RequestSpec,
+        entry: Option<&index::Entry>,
+        worked_on: bool,
+    ) -> Seen {
+        let is_known = worked_on || mapping.cell == Some(CellId::ZERO);
         match mapping.state {
-            State::Live if !entry.is_some_and(is_made) => Seen::Fresh(Box::new(self.bound(mapping, spec))),
+            State::Live if is_known && !entry.is_some_and(is_made) => {
+                Seen::Fresh(Box::new(self.bound(mapping, spec)))
+            }
             _ => Seen::Dark(Box::new(self.unknown(mapping, spec, entry))),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use api_db::doctor;
 use api_db::index::Entry;
 use api_db::mappings::{self, Mapping, State};
 use model::bug::{Bug, planted};
@@ -105,21 +106,25 @@ impl Verbs {
         if ids.is_empty() {
             return Ok(());
         }
-        let mappings = self
+        let asked = silent.clone();
+        let (mappings, worked_on) = self
             .inner
             .db
-            .read(move |tx| -> Work<'_, Vec<Mapping>> {
-                let ids = ids.clone();
-                Box::pin(async move { mappings::get_many(tx, &ids).await })
+            .read(move |tx| -> Work<'_, (Vec<Mapping>, Vec<InstanceId>)> {
+                let (ids, silent) = (ids.clone(), asked.clone());
+                Box::pin(async move {
+                    Ok((mappings::get_many(tx, &ids).await?, doctor::worked_on(tx, &silent).await?))
+                })
             })
             .await?;
+        let worked_on: BTreeSet<InstanceId> = worked_on.into_iter().collect();
         let silent: BTreeSet<InstanceId> = silent.into_iter().collect();
         let lasts: HashMap<InstanceId, &Entry> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for mut mapping in mappings {
             let (id, Some(spec)) = (mapping.id, mapping.spec.take()) else { continue };
             if silent.contains(&id) {
                 let last = lasts.get(&id).copied();
-                seen.insert(id, self.told(mapping, spec, last));
+                seen.insert(id, self.told(mapping, spec, last, worked_on.contains(&id)));
             } else if mapping.state == State::Live {
                 let instance = waiting(id, spec, mapping.created, Task::Scheduling);
                 seen.insert(id, Seen::Fresh(Box::new(instance)));
