@@ -1,7 +1,7 @@
 //! The doctor: whether what the API database and the cells' databases say fits together, and with what the hosts
 //! said last.
 //!
-//! Two databases are never read at one moment, so whatever looks wrong is looked at a second time before it is
+//! Two databases are never read at one moment, so whatever looks wrong is looked at again before it is
 //! told of, and what a task works on is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +16,15 @@ use sql::{Error, Work};
 use uuid::Uuid;
 
 use super::probe::PROJECT;
-use super::{Admin, By, CellView, Denied, Found, only_admins, reason};
+use super::{Admin, By, CellView, Denied, Found, HostView, only_admins, reason};
 
 /// Instances that are read at a time.
 const PAGE: i64 = 500;
 /// Between the first look and the second.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often a host that is not mapped is looked at again: one that registers is mapped in the superconductors' next
+/// round, within 2 s.
+const LOOKS: u32 = 5;
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,7 +50,7 @@ pub struct Finding {
 /// What came of a visit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
-    /// What was found, worst first by code.
+    /// What was found, by code.
     pub findings: Vec<Finding>,
     /// Whether something could not be looked at.
     pub partial: bool,
@@ -244,7 +247,17 @@ impl Admin {
     }
 
     async fn examine_hosts(&self, by: &By, fix: bool, found: &mut Diagnosis) -> Result<(), Denied> {
-        let seen = self.hosts_view(by, None).await?;
+        let mut seen = self.hosts_view(by, None).await?;
+        seen.hosts.retain(is_uneven);
+        for look in 0..LOOKS {
+            if seen.hosts.is_empty() || (look > 0 && seen.hosts.iter().all(|host| host.mapped)) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            let mut again = self.hosts_view(by, None).await?;
+            again.hosts.retain(|host| is_uneven(host) && seen.hosts.iter().any(|first| first.id == host.id));
+            seen = again;
+        }
         let scan = match fix && seen.hosts.iter().any(|host| !host.mapped) {
             true => Some(self.discover_hosts(by, None).await?),
             false => None,
@@ -258,7 +271,7 @@ impl Admin {
                     all.into_iter().any(|(id, _, is)| *id == host.id && !matches!(is, Found::Elsewhere(_)))
                 });
                 found.mended("H001", cell, subject, &what, "skep host discover", mapped);
-            } else if host.registered == Some(false) {
+            } else {
                 let what = format!("host {} is mapped, and its cell does not know it", host.name);
                 found.add("H002", cell, subject, &what, "skep host delete HOST, if it does not come back");
             }
@@ -297,6 +310,11 @@ impl Admin {
         };
         Ok(read.await?.into_iter().map(view).collect())
     }
+}
+
+/// Whether a host is mapped and not registered, or registered and not mapped.
+fn is_uneven(host: &HostView) -> bool {
+    !host.mapped || host.registered == Some(false)
 }
 
 /// A task of the API level, as an operator sees it.
