@@ -4,8 +4,6 @@ CREATE TABLE process (
   kind TEXT NOT NULL,
   name TEXT NOT NULL,
   version TEXT NOT NULL,
-  beat BIGINT NOT NULL,
-  started_at BIGINT NOT NULL,
   seen_at BIGINT NOT NULL
 );
 CREATE TABLE process_cell (

@@ -22,10 +22,6 @@ pub struct Process {
     pub name: String,
     /// Its release.
     pub version: String,
-    /// Grows while it lives.
-    pub beat: i64,
-    /// When it began.
-    pub started: Timestamp,
     /// When it was last heard of, by its own clock.
     pub seen: Timestamp,
 }
@@ -43,14 +39,13 @@ pub struct Has {
 
 /// Tells that a process lives and what it has, in place of what it told before. Forgets those that are long gone.
 pub async fn tell(tx: &mut Tx, process: &Process, has: &[Has]) -> Result<(), Error> {
-    const BEAT: &str = "INSERT INTO process (id, kind, name, version, beat, started_at, seen_at)
-        VALUES ($1, $2, $3, $4, 1, $5, $6)
-        ON CONFLICT (id) DO UPDATE SET beat = process.beat + 1, seen_at = excluded.seen_at";
+    const BEAT: &str = "INSERT INTO process (id, kind, name, version, seen_at)
+        VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at";
     const HAS: Rows =
         Rows { head: "INSERT INTO process_cell (process, cell, version, fault) VALUES", tail: "" };
     const GONE: &str = "SELECT id FROM process WHERE seen_at < $1";
-    let Process { id, kind, name, version, started, seen, .. } = process;
-    tx.exec(BEAT, args![*id, kind.as_str(), name.as_str(), version.as_str(), *started, *seen]).await?;
+    let Process { id, kind, name, version, seen } = process;
+    tx.exec(BEAT, args![*id, kind.as_str(), name.as_str(), version.as_str(), *seen]).await?;
     tx.exec("DELETE FROM process_cell WHERE process = $1", args![*id]).await?;
     let rows = has.iter().map(|has| args![*id, has.cell, has.version, has.fault.clone()]).collect();
     tx.exec_rows(HAS, rows).await?;
@@ -69,13 +64,10 @@ pub async fn retire(tx: &mut Tx, id: Uuid) -> Result<(), Error> {
 
 /// All processes, by kind and name.
 pub async fn all(tx: &mut Tx) -> Result<Vec<Process>, Error> {
-    const SQL: &str = "SELECT id, kind, name, version, beat, started_at, seen_at FROM process
-        ORDER BY kind, name, id";
-    let rows: Vec<(Uuid, String, String, String, i64, i64, i64)> = tx.all(SQL, vec![]).await?;
-    let process = |(id, kind, name, version, beat, started, seen)| {
-        let (started, seen) = (Timestamp(started), Timestamp(seen));
-        Process { id, kind, name, version, beat, started, seen }
-    };
+    const SQL: &str = "SELECT id, kind, name, version, seen_at FROM process ORDER BY kind, name, id";
+    let rows: Vec<(Uuid, String, String, String, i64)> = tx.all(SQL, vec![]).await?;
+    let process =
+        |(id, kind, name, version, seen)| Process { id, kind, name, version, seen: Timestamp(seen) };
     Ok(rows.into_iter().map(process).collect())
 }
 

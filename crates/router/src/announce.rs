@@ -12,7 +12,8 @@ use crate::registry::Router;
 
 /// How often it is looked whether there is something to tell.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often a process tells that it lives, although nothing has changed.
+/// How often a process tells that it lives, although nothing has changed, and tries again to tell what it could
+/// not.
 const BEAT: Duration = Duration::from_secs(3);
 
 impl Router {
@@ -22,23 +23,17 @@ impl Router {
         let router = self.clone();
         tokio::spawn(async move {
             let (env, db) = (router.env().clone(), router.db().clone());
-            let (id, started) = (env.uuid(), env.now());
+            let id = env.uuid();
             let mut told: Option<(Vec<Has>, Duration)> = None;
             while !shutdown.is_cancelled() {
                 let (has, now) = (router.has(), env.monotonic());
+                let mut pause = LOOK;
                 let due =
                     told.as_ref().is_none_or(|(last, at)| *last != has || now.saturating_sub(*at) >= BEAT);
                 if due {
                     let version = env!("CARGO_PKG_VERSION").to_owned();
-                    let process = Process {
-                        id,
-                        kind: kind.to_owned(),
-                        name: name.clone(),
-                        version,
-                        beat: 0,
-                        started,
-                        seen: env.now(),
-                    };
+                    let process =
+                        Process { id, kind: kind.to_owned(), name: name.clone(), version, seen: env.now() };
                     let row = has.clone();
                     let written = db.write(move |tx| -> Work<'_, ()> {
                         let (process, has) = (process.clone(), row.clone());
@@ -46,10 +41,13 @@ impl Router {
                     });
                     match written.await {
                         Ok(()) => told = Some((has, now)),
-                        Err(error) => tracing::debug!(%error, "cannot tell which mappings are in use"),
+                        Err(error) => {
+                            tracing::debug!(%error, "cannot tell which mappings are in use");
+                            pause = BEAT;
+                        }
                     }
                 }
-                shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+                shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
             }
             let retired = db.write(move |tx| -> Work<'_, ()> {
                 Box::pin(async move { processes::retire(tx, id).await })
