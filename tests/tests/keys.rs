@@ -11,7 +11,7 @@ use tests::{Client, Reply, eventually};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use verbs::{Hold, Key, Query, Seen, Verbs};
+use verbs::{Hold, Key, Query, Rebuild, Seen, Verbs};
 
 const SERVERS: &str = "/compute/v2.1/servers";
 
@@ -211,6 +211,23 @@ async fn actions_are_done_once(postgres: bool) {
     verbs.act_once(&caller(), &context(), instance, hard, Some(once)).await.expect("was done");
     assert_eq!(active(&cloud, instance).await.at.generation, before + 1, "one reboot");
     assert_ne!(active(&cloud, instance).await.cell, Some(CellId::ZERO));
+
+    // The same of a rebuild, after which the container has been written to.
+    let wish = Rebuild {
+        image: "skep/web:2".parse().expect("legal"),
+        name: None,
+        metadata: None,
+        description: None,
+        access_ipv4: None,
+        access_ipv6: None,
+    };
+    let before = active(&cloud, instance).await.at.placement;
+    let once = Some(Env::system().uuid());
+    for _ in 0..2 {
+        let rebuilt = verbs.rebuild(&caller(), &context(), instance, wish.clone(), once).await;
+        assert_eq!(rebuilt.expect("is accepted").at.placement, before + 1);
+        assert_eq!(active(&cloud, instance).await.at.placement, before + 1, "one rebuild");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,9 @@ use crate::{Verbs, no_such_instance};
 /// Most tags that an instance may have (Nova's).
 pub const MOST_TAGS: usize = 50;
 
+/// Nova's rule for opening a lock of the other side.
+pub const UNLOCK_ANYONES: &str = "os_compute_api:os-lock-server:unlock:unlock_override";
+
 /// What to change of an instance; what is not named stays as it is.
 #[derive(Clone, Debug)]
 pub enum Amendment {
@@ -55,7 +58,10 @@ pub enum Amendment {
     /// It is locked.
     Lock(Option<String>),
     /// It is not locked any more.
-    Unlock,
+    Unlock {
+        /// Whether the caller may also open a lock of the other side: an administrator's, or the owner's.
+        anyones: bool,
+    },
 }
 
 impl Amendment {
@@ -63,9 +69,15 @@ impl Amendment {
     fn action(&self) -> Option<&'static str> {
         match self {
             Self::Lock(_) => Some("lock"),
-            Self::Unlock => Some("unlock"),
+            Self::Unlock { .. } => Some("unlock"),
             _ => None,
         }
+    }
+
+    /// Whether nothing is left to do: a lock that is there stays whose it is, for all but administrators of other
+    /// projects (`nova/compute/api.py`, `lock`).
+    fn is_moot(&self, caller: &Caller, spec: &RequestSpec) -> bool {
+        matches!(self, Self::Lock(_)) && spec.extra.locked.is_some() && caller.project == spec.project
     }
 
     /// Refuses what Nova refuses.
@@ -74,7 +86,7 @@ impl Amendment {
             Self::Metadata { .. } => "update metadata",
             Self::RemoveMetadata(_) => "delete metadata",
             Self::Tags(_) | Self::AddTag(_) | Self::RemoveTag(_) => "update tags",
-            Self::Describe { .. } | Self::Lock(_) | Self::Unlock => return Ok(()),
+            Self::Describe { .. } | Self::Lock(_) | Self::Unlock { .. } => return Ok(()),
         };
         if matches!(self, Self::Metadata { .. } | Self::RemoveMetadata(_)) {
             check_lock(caller, instance.id, &instance.spec)?;
@@ -128,11 +140,12 @@ impl Amendment {
                 let by_admin = caller.is_admin() && caller.project != spec.project;
                 spec.extra.locked = Some(Lock { by_admin, reason });
             }
-            Self::Unlock => {
-                if spec.extra.locked.as_ref().is_some_and(|lock| lock.by_admin) && !caller.is_admin() {
+            Self::Unlock { anyones } => {
+                let is_owner = caller.project == spec.project;
+                if spec.extra.locked.as_ref().is_some_and(|lock| lock.by_admin == is_owner) && !anyones {
                     return Err(Fault::new(
                         FaultKind::Forbidden,
-                        "Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be performed.",
+                        format!("Policy doesn't allow {UNLOCK_ANYONES} to be performed."),
                     ));
                 }
                 spec.extra.locked = None;
@@ -191,6 +204,9 @@ impl Verbs {
                         let found = found.filter(|(row, _)| row.stage != Stage::Tombstone);
                         let (mut instance, version) =
                             found.ok_or_else(|| Error::from(no_such_instance(id)))?;
+                        if amendment.is_moot(caller, &instance.spec) {
+                            return Ok(Heard { instance, version });
+                        }
                         amendment.check(caller, &instance)?;
                         amendment.apply(caller, &mut instance.spec, limits)?;
                         let version = amend::amend(tx, id, version, &instance.spec, now).await?;
@@ -214,7 +230,7 @@ impl Verbs {
     }
 
     /// The limits of the project that an instance belongs to.
-    async fn limits_of(&self, id: InstanceId, caller: &Caller) -> Result<Effective, Fault> {
+    pub(crate) async fn limits_of(&self, id: InstanceId, caller: &Caller) -> Result<Effective, Fault> {
         let project = self.mapping(caller, id).await?.project;
         Ok(self.quota(&project).await?.limits)
     }

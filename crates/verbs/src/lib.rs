@@ -34,7 +34,7 @@ use rpc::Bus;
 
 pub use actions::{Done, History};
 pub use aggregates::AggregateChange;
-pub use amend::{Amendment, MOST_TAGS};
+pub use amend::{Amendment, MOST_TAGS, UNLOCK_ANYONES};
 pub use api_db::aggregates::Aggregate;
 pub use api_db::flavors::Offer;
 pub use api_db::groups::ServerGroup;

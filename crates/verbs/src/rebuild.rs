@@ -10,6 +10,7 @@ use model::instance::Action;
 use model::{Caller, CellId, Context, Fault, FaultKind, HostId, Instance, InstanceId, RequestSpec};
 use rpc::Bell;
 use sql::{Error, Work};
+use uuid::Uuid;
 
 use crate::amend::check_lock;
 use crate::boot::check_metadata;
@@ -48,7 +49,8 @@ impl Rebuild {
 
 impl Verbs {
     /// Makes an instance's container anew on its host: once this returns, it will be done or the instance
-    /// will say why not. What was in the old container is lost. Gives the instance as it is then.
+    /// will say why not. What was in the old container is lost. Gives the instance as it is then. What an earlier
+    /// attempt with the same `once` did in the instance's cell is not done again.
     ///
     /// # Errors
     /// As [`Verbs::act`].
@@ -58,9 +60,10 @@ impl Verbs {
         context: &Context,
         id: InstanceId,
         wish: Rebuild,
+        once: Option<Uuid>,
     ) -> Result<Box<Instance>, Fault> {
         if let Some(metadata) = &wish.metadata {
-            check_metadata(&self.quota(&caller.project).await?.limits, metadata.len())?;
+            check_metadata(&self.limits_of(id, caller).await?, metadata.len())?;
         }
         let work = Arc::new((caller.clone(), context.clone(), wish));
         let action = Action::Rebuild;
@@ -70,19 +73,32 @@ impl Verbs {
                 Found::Row(row) | Found::Waiting(row) => row,
                 Found::Dark(unseen) => return Err(unseen.why.into()),
             };
+            let cell = self.inner.router.cell(row.cell.unwrap_or(CellId::ZERO))?;
+            // What is on no host was never rebuilt.
+            if let Some(once) = once.filter(|_| row.host.is_some()) {
+                let done = cell.read(move |tx| -> Work<'_, bool> {
+                    Box::pin(async move { actions::is_recorded(tx, once).await })
+                });
+                if done.await? {
+                    return Ok(row);
+                }
+            }
             check_lock(caller, id, &row.spec)?;
             action.check(id, row.stage, row.power, row.task)?;
-            let cell = self.inner.router.cell(row.cell.unwrap_or(CellId::ZERO))?;
-            let (here, now, record) = (cell.cell.id, self.inner.env.now(), self.inner.env.uuid());
+            let (here, now) = (cell.cell.id, self.inner.env.now());
+            let record = once.unwrap_or_else(|| self.inner.env.uuid());
             let (work, at) = (work.clone(), row.at);
             let written = cell
-                .write(move |tx| -> Work<'_, (Heard, HostId)> {
+                .write(move |tx| -> Work<'_, (Heard, Option<HostId>)> {
                     let work = work.clone();
                     Box::pin(async move {
                         let (caller, context, wish) = &*work;
                         let found = amend::get(tx, here, id).await?;
                         let (mut instance, version) =
                             found.ok_or_else(|| Error::from(no_such_instance(id)))?;
+                        if !actions::record(tx, record, id, action, (caller, context), now).await? {
+                            return Ok((Heard { instance, version }, None));
+                        }
                         if instance.at != at {
                             return Err(Error::Stale);
                         }
@@ -92,9 +108,7 @@ impl Verbs {
                         }
                         wish.apply(&mut instance.spec);
                         amend::amend(tx, id, version, &instance.spec, now).await?;
-                        actions::record(tx, record, id, action, (caller, context), now).await?;
                         let host = instances::act(tx, id, at, action, now).await?;
-                        let host = host.ok_or(Error::Stale)?;
                         let found = amend::get(tx, here, id).await?;
                         let (instance, version) = found.ok_or(Error::Stale)?;
                         Ok((Heard { instance, version }, host))
@@ -103,7 +117,9 @@ impl Verbs {
                 .await;
             match written {
                 Ok((heard, host)) => {
-                    cell.ring(Bell::Host(host));
+                    if let Some(host) = host {
+                        cell.ring(Bell::Host(host));
+                    }
                     self.write_through(heard.clone()).await;
                     return Ok(Box::new(heard.instance));
                 }

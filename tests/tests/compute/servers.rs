@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use agent::engine::scripted::Verb;
 use model::drill::Drill;
+use model::{Fault, FaultKind};
 use serde_json::{Value, json};
 use tests::eventually;
 
@@ -120,6 +122,10 @@ async fn locks_freezes_and_what_was_done() {
     act("ann", "unlock").await.is(202);
     face.post("admin", 73, &action, reason).await.is(202);
     act("ann", "unlock").await.is(403);
+    // An owner's lock does not take the place of an administrator's.
+    face.post("ann", 73, &action, json!({"lock": {"locked_reason": "ann's"}})).await.is(202);
+    assert_eq!(face.get("ann", 73, &path).await.is(200)["server"]["locked_reason"], "mine");
+    act("ann", "unlock").await.is(403);
     act("admin", "unlock").await.is(202);
 
     let paused = act("ann", "pause").await;
@@ -227,11 +233,22 @@ async fn rebuilding_from_another_image() {
     face.post("ann", 79, &action, json!({"os-start": null})).await.is(202);
     reaches(&face, &id, "ACTIVE").await;
     face.post("ann", 79, &action, json!({"rebuild": {}})).await.is(400);
+    let reserved = json!({"rebuild": {"imageRef": "skep/web:1", "metadata": {"skep:command": "x"}}});
+    face.post("ann", 79, &action, reserved).await.is(400);
     face.post("ann", 79, &action, json!({"pause": null})).await.is(202);
     reaches(&face, &id, "PAUSED").await;
     face.post("ann", 79, &action, json!({"rebuild": {"imageRef": "skep/web:1"}})).await.is(409);
-    // A bad image makes an error of it, and another rebuild mends that.
     face.post("ann", 79, &action, json!({"unpause": null})).await.is(202);
+    reaches(&face, &id, "ACTIVE").await;
+    // An image that cannot be had makes an error of it, and another rebuild mends that.
+    let engines = || cloud.cells.iter().flat_map(|cell| &cell.hosts).map(|(_, engine, _)| engine);
+    let missing = Fault::new(FaultKind::Engine, "no such image");
+    engines().for_each(|engine| engine.fail(Verb::Create, missing.clone(), u32::MAX));
+    face.post("ann", 79, &action, json!({"rebuild": {"imageRef": "skep/none:1"}})).await.is(202);
+    let failed = reaches(&face, &id, "ERROR").await;
+    assert_eq!(failed["fault"]["message"], "no such image");
+    engines().for_each(|engine| engine.fail(Verb::Create, missing.clone(), 0));
+    face.post("ann", 79, &action, json!({"rebuild": {"imageRef": "skep/web:1"}})).await.is(202);
     reaches(&face, &id, "ACTIVE").await;
     eventually(Duration::from_secs(60), "the cloud is at rest", async || {
         let violations = cloud.check().await.0;

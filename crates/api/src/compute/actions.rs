@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, LOCATION};
 use model::instance::Action;
 use serde_json::Value;
-use verbs::Amendment;
+use verbs::{Amendment, UNLOCK_ANYONES};
 
 use crate::compute::{fields, read, servers, update};
 use crate::edge::body;
@@ -70,7 +70,8 @@ pub async fn act(call: Call) -> Answered {
             verbs.amend(&call.caller, &call.context, id, Amendment::Lock(reason)).await?;
         }
         Asked::Unlock => {
-            verbs.amend(&call.caller, &call.context, id, Amendment::Unlock).await?;
+            let anyones = call.allow(UNLOCK_ANYONES).await.is_ok();
+            verbs.amend(&call.caller, &call.context, id, Amendment::Unlock { anyones }).await?;
         }
         Asked::Reset { in_error } => {
             verbs.reset_state(&call.caller, &call.context, id, in_error).await?;
@@ -88,7 +89,7 @@ pub async fn act(call: Call) -> Answered {
 async fn rebuild(call: &Call, value: &Value) -> Answered {
     let (wish, password) = update::rebuild(call, value).await?;
     let id = call.instance()?;
-    let instance = call.verbs()?.rebuild(&call.caller, &call.context, id, wish).await?;
+    let instance = call.verbs()?.rebuild(&call.caller, &call.context, id, wish, call.once).await?;
     let password = password.unwrap_or_else(|| servers::password(&call.shared.env));
     let look = servers::look(call, true);
     let mut response = answer(StatusCode::ACCEPTED, |body| {

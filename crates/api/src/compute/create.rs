@@ -155,7 +155,7 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
     let extra = Extra {
         tags: server.get("tags").map_or(Ok(Default::default()), tags::tags)?,
         key_name: text(&server, "key_name", (1, 255))?,
-        hostname: update::hostname(&server)?,
+        hostname: update::hostname(&server, version)?,
         access_ipv4: update::access_ipv4(&server)?.unwrap_or_default(),
         access_ipv6: update::access_ipv6(&server)?.unwrap_or_default(),
         host,

@@ -37,7 +37,7 @@ fn one(key: &str, text: &str) -> Response {
 }
 
 /// Items to put. What is reserved for us makes the container, and cannot change afterwards.
-fn items(object: &Map<String, Value>) -> Result<BTreeMap<String, String>, Refused> {
+pub fn items(object: &Map<String, Value>) -> Result<BTreeMap<String, String>, Refused> {
     let items = read::pairs("metadata", object)?;
     match items.keys().find(|key| key.starts_with(RESERVED)) {
         None => Ok(items),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use verbs::{Amendment, Rebuild};
 
 use crate::compute::create::ImageWish;
-use crate::compute::{create, fields, read, servers};
+use crate::compute::{create, fields, metadata, read, servers};
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::answer;
 use crate::edge::refused::Refused;
@@ -28,7 +28,7 @@ pub async fn update(call: Call) -> Answered {
     let amendment = Amendment::Describe {
         name: read::name(&asked, "name")?,
         description: description(&asked)?,
-        hostname: hostname(&asked)?,
+        hostname: hostname(&asked, call.version)?,
         access_ipv4: access_ipv4(&asked)?,
         access_ipv6: access_ipv6(&asked)?,
     };
@@ -44,14 +44,17 @@ fn description(asked: &Map<String, Value>) -> Result<Option<Option<String>>, Ref
     asked.contains_key("description").then(|| read::text(asked, "description", (0, 255))).transpose()
 }
 
-/// A host name (RFC 1123): letters, digits, '-' and '.', up to 63 characters from 2.94 on 255.
-pub fn hostname(asked: &Map<String, Value>) -> Result<Option<String>, Refused> {
+/// A host name (RFC 1123): letters, digits and '-', at most 63 characters; from 2.94 on a whole domain name, with
+/// '.' and at most 255.
+pub fn hostname(asked: &Map<String, Value>, version: Version) -> Result<Option<String>, Refused> {
     let Some(hostname) = read::text(asked, "hostname", (1, 255))? else { return Ok(None) };
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let (dots, most) = if version >= Version(94) { (true, 255) } else { (false, 63) };
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || (dots && c == '.');
     let ends = hostname.starts_with(['-', '.']) || hostname.ends_with(['-', '.']);
-    if ends || hostname.len() > 63 || !hostname.chars().all(legal) {
-        let why = "It is not a host name: letters, digits, '-' and '.', at most 63 characters";
-        return Err(Refused::field("hostname", &Value::String(hostname), why));
+    if ends || hostname.len() > most || !hostname.chars().all(legal) {
+        let dots = if dots { " and '.'" } else { "" };
+        let why = format!("It is not a host name: letters, digits, '-'{dots}, at most {most} characters");
+        return Err(Refused::field("hostname", &Value::String(hostname), &why));
     }
     Ok(Some(hostname))
 }
@@ -71,13 +74,9 @@ pub fn access_ipv6(asked: &Map<String, Value>) -> Result<Option<String>, Refused
     let Some(text) = read::text(asked, "accessIPv6", (0, 64))? else { return Ok(None) };
     match text.parse::<Ipv6Addr>() {
         _ if text.is_empty() => Ok(Some(text)),
-        Ok(address) => Ok(Some(short(address))),
+        Ok(address) => Ok(Some(address.to_string())),
         Err(_) => Err(Refused::field("accessIPv6", &Value::String(text), "It is not an 'ipv6'")),
     }
-}
-
-fn short(address: Ipv6Addr) -> String {
-    address.to_string()
 }
 
 /// The body of a rebuild, and the password to echo.
@@ -119,7 +118,7 @@ pub async fn rebuild(call: &Call, value: &Value) -> Result<(Rebuild, Option<Stri
     };
     let metadata = match asked.get("metadata") {
         None => None,
-        Some(Value::Object(items)) => Some(read::pairs("metadata", items)?),
+        Some(Value::Object(items)) => Some(metadata::items(items)?),
         Some(other) => return Err(Refused::field("metadata", other, "It is not of type 'object'")),
     };
     let wish = Rebuild {
@@ -150,10 +149,17 @@ mod tests {
         assert_eq!((six(""), six("1.2.3.4")), (Ok(Some(String::new())), Err(())));
         let four = |text: &str| access_ipv4(&object(json!({"accessIPv4": text}))).map_err(|_| ());
         assert_eq!((four("192.0.2.1"), four("::1")), (Ok(Some("192.0.2.1".into())), Err(())));
-        let host = |text: &str| hostname(&object(json!({"hostname": text}))).map_err(|_| ());
-        assert_eq!(host("web-1.example"), Ok(Some("web-1.example".into())));
-        for bad in ["-a", "a_b", "a b", "", &"x".repeat(64)] {
-            assert_eq!(host(bad), Err(()), "{bad}");
+        let host = |version: u16, text: &str| {
+            hostname(&object(json!({"hostname": text})), Version(version)).map_err(|_| ())
+        };
+        assert_eq!(host(90, "web-1"), Ok(Some("web-1".into())));
+        assert_eq!(host(94, "web-1.example"), Ok(Some("web-1.example".into())));
+        assert!(host(94, &"x".repeat(255)).is_ok());
+        for (version, bad) in [(94, "-a"), (94, "a_b"), (94, "a b"), (94, ""), (94, &"x".repeat(256))] {
+            assert_eq!(host(version, bad), Err(()), "{bad}");
+        }
+        for bad in ["web-1.example", &"x".repeat(64)] {
+            assert_eq!(host(93, bad), Err(()), "{bad}");
         }
     }
 }

@@ -102,6 +102,7 @@ pub const RULES: &[(&str, Need)] = &[
     ("os_compute_api:os-suspend-server:resume", Need::Member),
     ("os_compute_api:os-lock-server:lock", Need::Member),
     ("os_compute_api:os-lock-server:unlock", Need::Member),
+    ("os_compute_api:os-lock-server:unlock:unlock_override", Need::Admin),
     ("os_compute_api:os-admin-actions:reset_state", Need::Admin),
     ("os_compute_api:server-metadata:update", Need::Member),
     ("os_compute_api:server-metadata:update_all", Need::Member),
