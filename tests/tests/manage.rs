@@ -9,6 +9,8 @@ mod bed;
 mod doctor;
 #[path = "manage/people.rs"]
 mod people;
+#[path = "manage/secrets.rs"]
+mod secrets;
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -42,6 +42,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/admin/v1/cells/{cell}/preflight", CHANGE, |call| Box::pin(cells::preflight(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/test", SHOW, |call| Box::pin(cells::test(call))),
     route(Method::GET, "/admin/v1/cells/{cell}/processes", SHOW, |call| Box::pin(cells::processes(call))),
+    route(Method::POST, "/admin/v1/keys/rotate", CHANGE, |call| Box::pin(cells::rotate_keys(call))),
     route(Method::POST, "/admin/v1/doctor", CHANGE, |call| Box::pin(doctor::doctor(call))),
     route(Method::GET, "/admin/v1/tasks", SHOW, |call| Box::pin(doctor::tasks(call))),
     route(Method::POST, "/admin/v1/index/rebuild", CHANGE, |call| Box::pin(index::rebuild(call))),

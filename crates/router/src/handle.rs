@@ -60,6 +60,12 @@ impl CellHandle {
         }
     }
 
+    /// Whether another handle leads to the same database and broker with the same credentials, and so shares
+    /// pool and bus with this one.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        self.urls == other.urls
+    }
+
     /// How the cell has been answering.
     pub fn health(&self) -> Health {
         self.breaker.health()

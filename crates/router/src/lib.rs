@@ -8,16 +8,19 @@
 mod announce;
 mod breaker;
 mod handle;
+mod keys;
 mod locate;
 mod registry;
 mod request;
 mod scatter;
 mod secret;
+mod template;
 
 pub use breaker::Health;
 pub use handle::CellHandle;
+pub use keys::key_of as sealed_with;
 pub use locate::{Located, Locations};
 pub use registry::{Router, Settings};
 pub use request::request;
 pub use scatter::{Answer, scatter};
-pub use secret::resolve;
+pub use secret::{Secrets, Which};

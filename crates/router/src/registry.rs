@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::{Breaker, Health};
 use crate::handle::CellHandle;
-use crate::secret::{self, Urls};
+use crate::secret::{Secrets, Urls};
 
 /// How cells are reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Connections to each cell's database.
     pub connections: u32,
@@ -28,6 +28,8 @@ pub struct Settings {
     pub bulkhead: usize,
     /// How often the mappings are read again.
     pub refresh: Duration,
+    /// What their URLs are opened and filled in with.
+    pub secrets: Secrets,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             deadline: Duration::from_secs(2),
             bulkhead: 64,
             refresh: Duration::from_millis(500),
+            secrets: Secrets::default(),
         }
     }
 }
@@ -74,6 +77,7 @@ impl Router {
         connector: Connector,
         shutdown: CancellationToken,
     ) -> Self {
+        let refresh = settings.refresh;
         let (cells, gates, faults) = (RwLock::default(), Mutex::default(), Mutex::default());
         let router = Self { inner: Arc::new(Inner { settings, env, db, connector, cells, gates, faults }) };
         if let Err(error) = router.refresh().await {
@@ -81,7 +85,7 @@ impl Router {
         }
         let looping = router.clone();
         tokio::spawn(async move {
-            let period = || looping.inner.env.jitter(settings.refresh * 2 / 3);
+            let period = || looping.inner.env.jitter(refresh * 2 / 3);
             while shutdown.run_until_cancelled(tokio::time::sleep(period())).await.is_some() {
                 if let Err(error) = looping.refresh().await {
                     tracing::debug!(%error, "cell mappings could not be read");
@@ -105,7 +109,7 @@ impl Router {
         let mut faults = HashMap::new();
         for cell in mappings {
             // A secret may have changed while the mapping did not.
-            let urls = secret::urls(&cell);
+            let urls = self.inner.settings.secrets.urls(&cell);
             let same = |handle: &CellHandle| match &urls {
                 Ok(urls) => handle.urls == *urls,
                 // What works is kept while a secret cannot be read.
@@ -158,7 +162,7 @@ impl Router {
     }
 
     fn open(&self, cell: Cell, urls: Urls) -> Result<CellHandle, Fault> {
-        let Settings { connections, deadline, bulkhead, .. } = self.inner.settings;
+        let Settings { connections, deadline, bulkhead, .. } = self.inner.settings.clone();
         let gate = self.gate(&cell.name);
         let settings =
             sql::Settings { url: urls.database.clone(), connections, deadline, gate: gate.clone() };
@@ -202,6 +206,11 @@ impl Router {
         let mut all: Vec<Has> = open.chain(failed).collect();
         all.sort_by_key(|has| has.cell);
         all
+    }
+
+    /// What this process opens and fills in cells' URLs with.
+    pub fn secrets(&self) -> &Secrets {
+        &self.inner.settings.secrets
     }
 
     pub(crate) fn env(&self) -> &Env {

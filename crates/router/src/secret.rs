@@ -1,7 +1,62 @@
-//! The secrets in cell mappings: their URLs may be templates, which every process of the API level fills
-//! in by itself when it opens the cell.
+//! The secrets in cell mappings: how their URLs are stored, and what every process of the API level makes of
+//! them when it opens a cell.
 
-use model::{Cell, Fault};
+use std::fmt;
+use std::path::PathBuf;
+
+use model::{Cell, CellId, Env, Fault};
+
+use crate::keys::{self, Keys};
+use crate::template;
+
+/// Which URL of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// That of the cell's database.
+    Database,
+    /// That of its broker.
+    Transport,
+}
+
+impl Which {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Database, Self::Transport];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Transport => "transport",
+        }
+    }
+
+    /// As it is stored.
+    fn of(self, cell: &Cell) -> &str {
+        match self {
+            Self::Database => &cell.database_url,
+            Self::Transport => &cell.transport_url,
+        }
+    }
+}
+
+/// What this process opens and fills in cells' URLs with. Files are read each time, so that a change of theirs
+/// needs no restart.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The file of keys that URLs are sealed with, the first key, and opened, all of them; without one they are
+    /// stored as they were written.
+    pub keys_file: Option<PathBuf>,
+    /// The URL whose parts stand for Nova's words in database URLs. Secret.
+    pub database: Option<String>,
+    /// The same for transport URLs. Secret.
+    pub transport: Option<String>,
+}
+
+impl fmt::Debug for Secrets {
+    /// Without the URLs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").field("keys_file", &self.keys_file).finish_non_exhaustive()
+    }
+}
 
 /// A cell's URLs as they are connected to.
 #[derive(Clone, PartialEq, Eq)]
@@ -10,58 +65,84 @@ pub(crate) struct Urls {
     pub(crate) transport: String,
 }
 
-/// Fills in a cell's URLs.
-pub(crate) fn urls(cell: &Cell) -> Result<Urls, Fault> {
-    Ok(Urls { database: resolve(&cell.database_url)?, transport: resolve(&cell.transport_url)? })
-}
-
-/// Puts the contents of files and variables in the place of `{file:PATH}` and `{env:NAME}`, without the
-/// white space around them. Anything else is left as it is.
-///
-/// # Errors
-/// A file that cannot be read, a variable that is not set, or braces that are not closed. The message holds
-/// no secret. Nothing that failed is ever used as it stands.
-pub fn resolve(template: &str) -> Result<String, Fault> {
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some(at) = ["{file:", "{env:"].iter().filter_map(|mark| rest.find(mark)).min() {
-        let (before, marked) = rest.split_at(at);
-        let Some((inside, after)) = marked[1..].split_once('}') else {
-            return Err(Fault::invalid("'{file:' or '{env:' without a closing '}'"));
-        };
-        let (kind, name) = inside.split_once(':').unwrap_or((inside, ""));
-        out.push_str(before);
-        out.push_str(read(kind, name)?.trim());
-        rest = after;
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-fn read(kind: &str, name: &str) -> Result<String, Fault> {
-    if kind == "file" {
-        return std::fs::read_to_string(name)
-            .map_err(|why| Fault::invalid(format!("cannot read the secret file {name}: {why}")));
-    }
-    #[expect(clippy::disallowed_methods, reason = "templates name variables of this process")]
-    let value = std::env::var(name);
-    value.map_err(|_| Fault::invalid(format!("the environment variable {name} is not set here")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_are_filled_in_or_refused() {
-        let path = std::env::temp_dir().join(format!("skep-secret-{}", model::Env::system().uuid()));
-        std::fs::write(&path, "hunter2\n").expect("is written");
-        let template = format!("postgres://u:{{file:{}}}@{{x}}/d", path.display());
-        assert_eq!(resolve(&template).as_deref(), Ok("postgres://u:hunter2@{x}/d"));
-        std::fs::remove_file(&path).expect("is removed");
-        for bad in [template.as_str(), "{env:SKEP_NOT_SET_ANYWHERE}", "{file:/x"] {
-            assert!(resolve(bad).is_err(), "{bad}");
+impl Secrets {
+    /// A cell's URL as it was written, a template perhaps.
+    ///
+    /// # Errors
+    /// If it is sealed and cannot be opened here. The message holds neither the URL nor what is stored.
+    pub fn template(&self, cell: &Cell, which: Which) -> Result<String, Fault> {
+        let stored = which.of(cell);
+        if !keys::is_sealed(stored) {
+            return Ok(stored.to_owned());
         }
-        assert_eq!(resolve("plain").as_deref(), Ok("plain"));
+        let word = which.word();
+        let id = keys::key_of(stored).unwrap_or("?");
+        let sealed = format!("its {word} URL is sealed with key '{id}'");
+        let Some(file) = &self.keys_file else {
+            return Err(Fault::invalid(format!(
+                "{sealed}, and there are no keys here: set router.keys_file"
+            )));
+        };
+        let keys = Keys::read(file).map_err(|why| Fault::invalid(format!("{sealed}: {}", why.message)))?;
+        match keys.open(cell.id, word, stored) {
+            Some(Ok(url)) => Ok(url),
+            Some(Err(keys::Refused)) => Err(Fault::invalid(format!(
+                "{sealed}, which does not open it: in {} another key has this id, or the mapping was changed by \
+                 other hands",
+                file.display()
+            ))),
+            None => Err(Fault::invalid(format!("{sealed}, which {} does not hold", file.display()))),
+        }
+    }
+
+    /// A cell's URL as it is connected to.
+    ///
+    /// # Errors
+    /// Those of [`Secrets::template`] and [`Secrets::fill`].
+    pub fn url(&self, cell: &Cell, which: Which) -> Result<String, Fault> {
+        self.fill(which, &self.template(cell, which)?)
+    }
+
+    pub(crate) fn urls(&self, cell: &Cell) -> Result<Urls, Fault> {
+        let [database, transport] = Which::ALL.map(|which| self.url(cell, which));
+        Ok(Urls { database: database?, transport: transport? })
+    }
+
+    /// Fills in a template: `{file:PATH}`, `{env:NAME}`, and Nova's words.
+    ///
+    /// # Errors
+    /// Whatever cannot be filled in; nothing that failed is ever used as it stands. The message holds no secret.
+    pub fn fill(&self, which: Which, template: &str) -> Result<String, Fault> {
+        if keys::is_sealed(template) {
+            return Err(Fault::invalid("a sealed value is no URL: give the URL itself"));
+        }
+        let base = match which {
+            Which::Database => &self.database,
+            Which::Transport => &self.transport,
+        };
+        template::fill(template, base.as_deref())
+    }
+
+    /// A URL as it is to be stored: sealed, if there is a file of keys.
+    ///
+    /// # Errors
+    /// A file of keys that cannot be read.
+    pub fn seal(&self, env: &Env, cell: CellId, which: Which, url: &str) -> Result<String, Fault> {
+        match &self.keys_file {
+            Some(file) if !url.is_empty() => Keys::read(file)?.seal(env, cell, which.word(), url),
+            _ => Ok(url.to_owned()),
+        }
+    }
+
+    /// Whether a cell's URL is stored as it would be now: sealed with the first key, if there are keys.
+    ///
+    /// # Errors
+    /// A file of keys that cannot be read.
+    pub fn is_current(&self, cell: &Cell, which: Which) -> Result<bool, Fault> {
+        let stored = which.of(cell);
+        match &self.keys_file {
+            Some(file) => Ok(stored.is_empty() || Keys::read(file)?.is_current(stored)),
+            None => Ok(!keys::is_sealed(stored)),
+        }
     }
 }

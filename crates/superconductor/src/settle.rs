@@ -31,12 +31,12 @@ const CHUNK: usize = 256;
 
 /// Follows every cell of the registry until the token is cancelled.
 pub(crate) async fn follow_cells(shared: Arc<Superconductor>, shutdown: CancellationToken) {
-    let mut followed: HashMap<CellId, (String, CancellationToken)> = HashMap::new();
+    let mut followed: HashMap<CellId, (Arc<CellHandle>, CancellationToken)> = HashMap::new();
     let mut followers = JoinSet::new();
     loop {
         let cells = shared.router.cells();
-        followed.retain(|id, (url, token)| {
-            let stays = cells.iter().any(|c| c.cell.id == *id && c.cell.transport_url == *url);
+        followed.retain(|id, (handle, token)| {
+            let stays = cells.iter().any(|c| c.cell.id == *id && c.leads_where(handle));
             if !stays {
                 token.cancel();
             }
@@ -46,7 +46,7 @@ pub(crate) async fn follow_cells(shared: Arc<Superconductor>, shutdown: Cancella
             followed.entry(handle.cell.id).or_insert_with(|| {
                 let token = shutdown.child_token();
                 followers.spawn(follow(shared.clone(), handle.cell.id, token.clone()));
-                (handle.cell.transport_url.clone(), token)
+                (handle, token)
             });
         }
         let wait = tokio::time::sleep(Duration::from_millis(250));

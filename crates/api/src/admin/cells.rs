@@ -157,6 +157,13 @@ pub async fn test(call: Call) -> Answered {
     Ok(super::whole(StatusCode::OK, &preflight))
 }
 
+/// `POST /admin/v1/keys/rotate`: every mapping is sealed with the first key.
+pub async fn rotate_keys(call: Call) -> Answered {
+    let Act { dry_run, .. } = read(&call.body)?;
+    let cells = admin(&call)?.rotate_keys(&by(&call), dry_run).await.map_err(denied)?;
+    Ok(value(StatusCode::OK, "cells", &cells))
+}
+
 /// Whether secrets are to be shown: whoever may not change mappings may not see them either.
 async fn secrets(call: &Call) -> Result<bool, Refused> {
     let wanted = call.params.truth("show_secrets")?;

@@ -82,6 +82,7 @@ const REQUESTS: &[Request] = &[
     (Method::POST, "/cells/{cell}/test", "See whether a cell is ready; changes nothing", &[], &[]),
     (Method::GET, "/cells/{cell}/processes", "Who works with which version of the mapping", &[], &[]),
     (Method::POST, "/index/rebuild", "Rebuild the index that lists are made of", &[], &[OF_CELL]),
+    (Method::POST, "/keys/rotate", "Seal every mapping with the first key", &[], &[DRY]),
     (Method::POST, "/doctor", "See whether everything fits together", &[], &[("fix", Truth, false)]),
     (
         Method::GET,

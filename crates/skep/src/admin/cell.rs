@@ -9,7 +9,7 @@ use verbs::admin::{Change, NewCell, Options};
 use super::life::switched;
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
-use super::{confirm, life};
+use super::{confirm, keys, life};
 use crate::client::escape;
 use crate::exit::{Code, Failure, complain, print};
 
@@ -37,6 +37,8 @@ pub enum CellCommand {
     Drain(life::Drain),
     /// Put a drained cell out of service for good
     Retire(Act),
+    /// Seal every mapping with the first key of the API level's router.keys_file
+    RotateKeys(keys::RotateKeys),
     /// Delete a mapping; the cell's database is left as it is
     Delete(Delete),
     /// See whether a cell could take instances; changes nothing
@@ -208,6 +210,7 @@ impl CellCommand {
             Self::Activate(it) => it.run().await,
             Self::Drain(it) => it.run().await,
             Self::Retire(it) => it.how.act(&it.cell, "retire").await,
+            Self::RotateKeys(it) => it.run().await,
             Self::Delete(it) => it.run().await,
             Self::Test(it) => it.run("test").await,
             Self::Preflight(it) => it.run("preflight").await,

@@ -5,6 +5,7 @@ pub mod cell;
 pub mod doctor;
 pub mod host;
 pub mod index;
+mod keys;
 mod life;
 mod show;
 mod way;

@@ -13,7 +13,7 @@ use super::operator;
 use crate::client::{Http, Settings};
 use crate::config::{self, Source};
 use crate::exit::{Code, Failure};
-use crate::role::database;
+use crate::role::{database, level};
 
 /// Options of every administrator's command.
 #[derive(Args, Debug)]
@@ -48,7 +48,7 @@ impl Way {
         usable.map_err(|why| Failure::new(format!("api_database: {why}")))?;
         let env = Env::system();
         let by = operator(&env);
-        Ok(Open::Direct(Box::new((Admin::new(env, db), by))))
+        Ok(Open::Direct(Box::new((Admin::new(env, db, level::secrets(&config)), by))))
     }
 }
 

@@ -1,8 +1,11 @@
 //! The sections of the superconductor, of the conductor, and of the way from the API level to cells.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::number::whole;
+use super::secret::Secret;
 
 /// How the API level reaches cells.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,11 +23,25 @@ pub struct Router {
     /// How often the mappings are read again, in milliseconds.
     #[serde(deserialize_with = "whole")]
     pub refresh_ms: u64,
+    /// The file of keys that the mappings' URLs are sealed with in the API database.
+    pub keys_file: Option<PathBuf>,
+    /// The URL whose parts stand for Nova's words in database URLs of mappings; the API database's if absent.
+    pub base_database_url: Option<Secret>,
+    /// The same in transport URLs; the API level's if absent.
+    pub base_transport_url: Option<Secret>,
 }
 
 impl Default for Router {
     fn default() -> Self {
-        Self { connections: 8, deadline_ms: 2_000, bulkhead: 64, refresh_ms: 500 }
+        Self {
+            connections: 8,
+            deadline_ms: 2_000,
+            bulkhead: 64,
+            refresh_ms: 500,
+            keys_file: None,
+            base_database_url: None,
+            base_transport_url: None,
+        }
     }
 }
 

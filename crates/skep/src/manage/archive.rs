@@ -79,7 +79,7 @@ async fn cells(ground: &Ground, all: bool) -> Result<Vec<Cell>, verbs::admin::De
     let configured = ground.config.cell.database.url.as_ref().map(|url| url.reveal().to_owned());
     let meant = |cell: &Cell| match &configured {
         _ if all => true,
-        Some(url) => router::resolve(&cell.database_url).is_ok_and(|theirs| theirs == *url),
+        Some(url) => ground.leads_to(cell, url),
         None => cell.is_cell0(),
     };
     Ok(mapped.into_iter().filter(meant).collect())

@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use model::{CellState, Env};
+use model::{Cell, CellState, Env};
+use router::Which;
 use verbs::admin::{Admin, By, Denied, Why};
 
 use crate::admin::operator;
 use crate::config::{self, Config, Source};
 use crate::exit::{Failure, complain, print};
-use crate::role::database;
+use crate::role::{database, level};
 
 /// Read if no file is named and it is there.
 const DEFAULT: &str = "/etc/skep/api.toml";
@@ -100,7 +101,7 @@ impl Manage {
         let code = runtime.block_on(async {
             match self.category {
                 Category::CellV2(command) => command.run(&Ground::open(config)?).await,
-                Category::ApiDb(command) => command.run(&config).await,
+                Category::ApiDb(command) => command.run(config).await,
                 Category::Db(command) => command.run(config).await,
                 Category::Placement(command) => command.run(&Ground::open(config)?).await,
                 Category::Status(command) => command.run(&Ground::open(config)?).await,
@@ -124,7 +125,8 @@ impl Ground {
         let db: api_db::Db = database::open(&config.api_database, "api_database")?;
         let env = Env::system();
         let by = operator(&env);
-        Ok(Self { config, admin: Admin::new(env, db), by })
+        let admin = Admin::new(env, db, level::secrets(&config));
+        Ok(Self { config, admin, by })
     }
 
     /// The broker's URL that was given or that the configuration names; told and nothing if there is none.
@@ -147,6 +149,11 @@ impl Ground {
             )?;
         }
         Ok(url)
+    }
+
+    /// Whether a mapping leads to that database, as far as it can be opened here.
+    fn leads_to(&self, cell: &Cell, database_url: &str) -> bool {
+        self.admin.secrets().url(cell, Which::Database).is_ok_and(|theirs| theirs == database_url)
     }
 
     /// The region that was given, or the API's.
@@ -206,6 +213,7 @@ mod tests {
             "db archive_deleted_rows --max-rows 5 --until_complete --all_cells --task_log --sleep 1",
             "db archive_deleted_rows --max_rows 5 --until-complete --all-cells --task-log --purge",
             "placement audit --resource-provider x --delete",
+            "api_db rotate_keys --dry-run",
             "status upgrade check",
         ] {
             let words = std::iter::once("skep-manage").chain(line.split(' '));

@@ -2,13 +2,14 @@
 
 use clap::{Args, Subcommand};
 use model::{CellId, Env};
+use router::Which;
 use sql::migrate::Schema;
 use sql::{Settings, Work};
 
-use super::{Ground, archive, say};
+use super::{Ground, archive, refuse, say};
 use crate::config::{Config, Database};
 use crate::exit::Failure;
-use crate::role::database;
+use crate::role::{database, level};
 
 #[derive(Debug, Subcommand)]
 #[command(rename_all = "snake_case")]
@@ -17,6 +18,16 @@ pub enum ApiDb {
     Sync(Version),
     /// Print the API database's schema version
     Version,
+    /// Seal every cell mapping with the first key of router.keys_file
+    #[command(alias = "rotate-keys")]
+    RotateKeys(RotateKeys),
+}
+
+#[derive(Args, Debug)]
+pub struct RotateKeys {
+    /// Tell what would be done, change nothing
+    #[arg(long, alias = "dry_run")]
+    dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,9 +73,10 @@ impl Version {
 }
 
 impl ApiDb {
-    pub async fn run(self, config: &Config) -> Result<u8, Failure> {
+    pub async fn run(self, config: Config) -> Result<u8, Failure> {
         let db: api_db::Db = database::open(&config.api_database, "api_database")?;
         match self {
+            Self::RotateKeys(it) => return it.run(&Ground::open(config)?).await,
             Self::Sync(version) => {
                 version.check(&api_db::SCHEMA)?;
                 database::migrate(&db, &api_db::SCHEMA, &Env::system(), "api_database").await?;
@@ -73,6 +85,26 @@ impl ApiDb {
         }
         db.close().await;
         Ok(0)
+    }
+}
+
+impl RotateKeys {
+    /// 0 if every mapping is sealed with the first key, 1 if one is not.
+    async fn run(self, ground: &Ground) -> Result<u8, Failure> {
+        let cells = match ground.admin.rotate_keys(&ground.by, self.dry_run).await {
+            Ok(cells) => cells,
+            Err(denied) => return refuse(&denied, &[]),
+        };
+        for cell in &cells {
+            let what = match (&cell.why, cell.changed, self.dry_run) {
+                (Some(why), ..) => why.clone(),
+                (None, false, _) => format!("cell {}: sealed with the first key already", cell.name),
+                (None, true, true) => format!("cell {}: would be sealed", cell.name),
+                (None, true, false) => format!("cell {}: sealed", cell.name),
+            };
+            say(&what)?;
+        }
+        Ok(u8::from(cells.iter().any(|cell| cell.why.is_some())))
     }
 }
 
@@ -115,7 +147,8 @@ async fn sync_cell0(config: &Config) -> Result<bool, Failure> {
     if !is_set(&config.api_database) && !is_set(&config.cell0.database) {
         return Ok(true);
     }
-    let mut url = config.cell0.database.url.as_ref().map(|url| url.reveal().to_owned());
+    let secrets = level::secrets(config);
+    let mut url = config.cell0.database.url.as_ref().map(|url| Ok(url.reveal().to_owned()));
     let mut why = "it is not mapped".to_owned();
     if is_set(&config.api_database) {
         let db: api_db::Db = database::open(&config.api_database, "api_database")?;
@@ -123,13 +156,17 @@ async fn sync_cell0(config: &Config) -> Result<bool, Failure> {
         match all {
             Ok(all) => {
                 let mapped = all.into_iter().find(|cell| cell.id == CellId::ZERO);
-                url = mapped.map(|cell0| cell0.database_url).or(url);
+                url = mapped.map(|cell0| secrets.url(&cell0, Which::Database)).or(url);
             }
             Err(error) => why = format!("API database: {error}"),
         }
     }
     if let Some(url) = url {
-        match sync_cell(&url, &Env::system()).await {
+        let synced = match url {
+            Ok(url) => sync_cell(&url, &Env::system()).await,
+            Err(fault) => Err(fault.message),
+        };
+        match synced {
             Ok(()) => return Ok(true),
             Err(error) => why = error,
         }
@@ -143,9 +180,8 @@ async fn sync_cell0(config: &Config) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// Brings a cell's database to this release's schema; the URL may be a template.
+/// Brings a cell's database to this release's schema.
 pub async fn sync_cell(url: &str, env: &Env) -> Result<(), String> {
-    let url = router::resolve(url).map_err(|fault| fault.message)?;
     let db = cell_db::Db::open(&Settings::new(url)).map_err(|error| error.to_string())?;
     cell_db::SCHEMA.migrate(&db, env).await.map_err(|error| error.to_string())?;
     db.close().await;

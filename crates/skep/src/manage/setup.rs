@@ -2,6 +2,7 @@
 
 use clap::Args;
 use model::{CellId, CellState, Env};
+use router::Which;
 use verbs::admin::{Denied, NewCell, Options, Why, url};
 
 use super::{Ground, instances, refuse, say, schema};
@@ -52,7 +53,7 @@ impl MapCell0 {
     }
 }
 
-/// Maps cell0; gives the URL of its database, as it is stored.
+/// Maps cell0; gives the URL of its database, filled in.
 async fn map_cell0(ground: &Ground, given: Option<String>) -> Result<Result<String, Denied>, Failure> {
     let known = match ground.admin.mappings().await {
         Ok(all) => all.into_iter().find(|cell| cell.id == CellId::ZERO),
@@ -60,7 +61,7 @@ async fn map_cell0(ground: &Ground, given: Option<String>) -> Result<Result<Stri
     };
     if let Some(cell0) = known {
         say("Cell0 is already setup")?;
-        return Ok(Ok(cell0.database_url));
+        return Ok(ground.admin.secrets().url(&cell0, Which::Database).map_err(Denied::from));
     }
     let config = &ground.config;
     let reveal =
@@ -81,7 +82,8 @@ async fn map_cell0(ground: &Ground, given: Option<String>) -> Result<Result<Stri
         state: CellState::Active,
     };
     let made = ground.admin.create_cell(&ground.by, new, Options::default()).await;
-    Ok(made.map(|_| database_url))
+    let filled = || ground.admin.secrets().fill(Which::Database, &database_url);
+    Ok(made.and_then(|_| filled().map_err(Denied::from)))
 }
 
 impl MapCellAndHosts {
@@ -117,8 +119,7 @@ async fn map_cell_and_hosts(
     }
     let known = async {
         let all = ground.admin.mappings().await?;
-        let same = |stored: &str| router::resolve(stored).is_ok_and(|url| url == database_url);
-        let cell = all.into_iter().find(|cell| same(&cell.database_url));
+        let cell = all.into_iter().find(|cell| ground.leads_to(cell, &database_url));
         let mapped = ground.admin.host_mappings(&ground.by, None).await?;
         Ok::<_, Denied>((cell, mapped))
     };

@@ -2,9 +2,10 @@
 
 use clap::Subcommand;
 use model::{Cell, CellId, CellState, Env};
+use router::Which;
 use sql::Work;
 
-use super::{RoleArgs, database};
+use super::{RoleArgs, database, level};
 use crate::config::{self, Config, Database, Source};
 use crate::exit::{Code, Failure, print};
 
@@ -37,7 +38,7 @@ pub async fn sync(config: &Config, env: &Env) -> Result<String, Failure> {
         let status = database::migrate(&db, &api_db::SCHEMA, env, "api_database").await?;
         told += &format!("api_database: version {}\n", status.version);
         if let Some(url) = &config.cell0.database.url {
-            map_cell0(&db, url.reveal(), env).await?;
+            map_cell0(&db, url.reveal(), config, env).await?;
         }
         db.close().await;
     }
@@ -59,12 +60,13 @@ async fn sync_cell(database: &Database, key: &str, env: &Env) -> Result<String, 
     Ok(format!("{key}: version {}\n", status.version))
 }
 
-async fn map_cell0(db: &api_db::Db, url: &str, env: &Env) -> Result<(), Failure> {
+async fn map_cell0(db: &api_db::Db, url: &str, config: &Config, env: &Env) -> Result<(), Failure> {
+    let secrets = level::secrets(config);
     let cell0 = Cell {
         id: CellId::ZERO,
         name: "cell0".to_owned(),
         region: String::new(),
-        database_url: url.to_owned(),
+        database_url: secrets.seal(env, CellId::ZERO, Which::Database, url)?,
         transport_url: String::new(),
         state: CellState::Active,
         version: 1,

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use model::drill::Gate;
-use router::Router;
+use router::{Router, Secrets};
 use rpc::Bus;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ground, database};
 use crate::config::Config;
+use crate::config::secret::Secret;
 use crate::exit::Failure;
 
 /// The API level, opened. Nothing waits for a cell.
@@ -37,6 +38,19 @@ pub struct Process {
     pub patience: u32,
 }
 
+/// What a process of the API level opens and fills in mappings' URLs with.
+pub fn secrets(config: &Config) -> Secrets {
+    let section = &config.router;
+    let base = |own: &Option<Secret>, level: &Option<Secret>| {
+        own.as_ref().or(level.as_ref()).map(|url| url.reveal().to_owned())
+    };
+    Secrets {
+        keys_file: section.keys_file.clone(),
+        database: base(&section.base_database_url, &config.api_database.url),
+        transport: base(&section.base_transport_url, &config.api_transport.url),
+    }
+}
+
 impl Level {
     /// Opens what the configuration names, for that process.
     pub async fn open(config: &Config, ground: &Ground, process: Process) -> Result<Self, Failure> {
@@ -52,7 +66,13 @@ impl Level {
             deadline: Duration::from_millis(section.deadline_ms.max(1)) * process.patience,
             bulkhead: section.bulkhead.max(1),
             refresh: Duration::from_millis(section.refresh_ms.max(50)),
+            secrets: secrets(config),
         };
+        if section.keys_file.is_none() {
+            tracing::info!(
+                "router.keys_file is not set: the API database keeps mappings' URLs as they were written"
+            );
+        }
         let shutdown = CancellationToken::new();
         let (env, connector) = (ground.env.clone(), ground.connector.clone());
         let router = Router::start(settings, env, db.clone(), connector, shutdown.clone()).await;

@@ -9,7 +9,7 @@ pub mod db;
 mod descriptors;
 mod files;
 pub mod identity;
-mod level;
+pub mod level;
 pub mod policy;
 mod process;
 pub mod superconductor;

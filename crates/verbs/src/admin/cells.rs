@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use api_db::cells::{self, Change};
 use model::{Cell, CellId, CellState, Fault};
+use router::{Secrets, Which};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sql::{Error, Work};
 
 use super::life::may_become;
-use super::view::{CellView, blank};
+use super::view::CellView;
 use super::{Admin, By, Denied, Why, close, pick, url};
 
 /// Longest that one step of making a cell's database may take.
@@ -63,7 +64,7 @@ impl Admin {
         if !new.region.is_empty() {
             plain(&new.region, "region")?;
         }
-        check_database(&new.database_url)?;
+        self.check_database(&new.database_url)?;
         if !is_cell0 {
             self.check_transport(&new.transport_url)?;
         }
@@ -72,7 +73,7 @@ impl Admin {
         let cell = Cell { id, name, region, database_url, transport_url, state, version: 1 };
         let all = self.mappings().await?;
         if let Some(known) = all.iter().find(|known| known.name == cell.name || known.id == cell.id) {
-            let same = known.region == cell.region && same_urls(known, &cell);
+            let same = known.region == cell.region && same_urls(&self.secrets, known, &cell);
             return match (options.if_not_exists, same) {
                 (true, true) => Ok(Created { cell: self.view(known.clone()).await?, new: false }),
                 (true, false) => Err(Denied::new(
@@ -84,26 +85,30 @@ impl Admin {
                 }
             };
         }
-        free_urls(&all, cell.id, Some(&cell.database_url), Some(&cell.transport_url))?;
+        free_urls(&self.secrets, &all, cell.id, Some(&cell.database_url), Some(&cell.transport_url))?;
+        let mut stored = cell.clone();
+        stored.database_url = self.secrets.seal(&self.env, cell.id, Which::Database, &cell.database_url)?;
+        stored.transport_url =
+            self.secrets.seal(&self.env, cell.id, Which::Transport, &cell.transport_url)?;
         if options.dry_run {
-            return Ok(Created { cell: blank(cell), new: true });
+            return Ok(Created { cell: self.blank(&cell), new: true });
         }
         if options.prepare {
             self.prepare(&cell).await?;
         }
-        let stored = cell.clone();
+        let detail = told(&cell);
         let made = self.db.write(move |tx| -> Work<'_, bool> {
-            let (cell, entry) = (stored.clone(), entry.clone());
+            let (cell, entry, detail) = (stored.clone(), entry.clone(), detail.clone());
             Box::pin(async move {
                 if !cells::create(tx, &cell, entry.at).await? {
                     return Ok(false);
                 }
-                entry.record(tx, cell.id.uuid(), told(&cell)).await?;
+                entry.record(tx, cell.id.uuid(), detail).await?;
                 Ok(true)
             })
         });
         match made.await? {
-            true => Ok(Created { cell: blank(cell), new: true }),
+            true => Ok(Created { cell: self.blank(&cell), new: true }),
             false => Err(Denied::new(Why::NameTaken, format!("a cell '{}' is mapped already", cell.name))),
         }
     }
@@ -118,9 +123,9 @@ impl Admin {
                 .await
                 .map_err(|why| Denied::new(Why::Dark, format!("cell {}: its broker {why}", cell.name)))?;
         }
-        let url = router::resolve(&cell.database_url)?;
+        let url = self.secrets.url(cell, Which::Database)?;
         sql::create_database(&url, MAKE).await.map_err(|error| dark(&error))?;
-        let db = super::open_for(&cell.database_url, true, MAKE)?;
+        let db = super::open(url, true, MAKE)?;
         let migrated = cell_db::SCHEMA.migrate(&db, &self.env).await;
         close(db);
         migrated.map(drop).map_err(|error| dark(&error))
@@ -146,7 +151,7 @@ impl Admin {
         &self,
         by: &By,
         cell: &str,
-        change: Change,
+        mut change: Change,
         projects: Option<Vec<String>>,
         dry_run: bool,
     ) -> Result<CellView, Denied> {
@@ -160,7 +165,7 @@ impl Admin {
             }
         }
         if let Some(url) = &change.database_url {
-            check_database(url)?;
+            self.check_database(url)?;
         }
         if let Some(url) = &change.transport_url {
             if known.is_cell0() {
@@ -172,7 +177,7 @@ impl Admin {
             self.check_transport(url)?;
         }
         let (database, transport) = (change.database_url.as_deref(), change.transport_url.as_deref());
-        free_urls(&all, known.id, database, transport)?;
+        free_urls(&self.secrets, &all, known.id, database, transport)?;
         if known.is_cell0() && change.state.is_some_and(|state| state != CellState::Active) {
             return Err(Denied::new(
                 Why::Cell0,
@@ -182,6 +187,7 @@ impl Admin {
         if let Some(state) = change.state {
             may_become(&known, state)?;
         }
+        let known = self.opened(&known);
         let mut next = known.clone();
         let Change { name, database_url, transport_url, state } = change.clone();
         next.name = name.unwrap_or(next.name);
@@ -196,6 +202,13 @@ impl Admin {
             detail["projects"] = json!(projects);
         }
         let (id, version) = (known.id, known.version);
+        for (url, which) in
+            [(&mut change.database_url, Which::Database), (&mut change.transport_url, Which::Transport)]
+        {
+            if let Some(url) = url {
+                *url = self.secrets.seal(&self.env, id, which, url)?;
+            }
+        }
         let written = self.db.write(move |tx| -> Work<'_, bool> {
             let (change, entry, detail) = (change.clone(), entry.clone(), detail.clone());
             let projects = projects.clone();
@@ -223,24 +236,24 @@ impl Admin {
     /// Refuses a broker's URL that could not be used.
     fn check_transport(&self, template: &str) -> Result<(), Denied> {
         let bad = |why: String| Denied::new(Why::Bad, format!("transport URL: {why}"));
-        let resolved = router::resolve(template).map_err(|fault| bad(fault.message))?;
-        let bus =
-            self.connector.connect(&resolved, Default::default()).map_err(|fault| bad(fault.message))?;
+        let filled = self.secrets.fill(Which::Transport, template).map_err(|fault| bad(fault.message))?;
+        let bus = self.connector.connect(&filled, Default::default()).map_err(|fault| bad(fault.message))?;
         tokio::spawn(async move { bus.close().await });
         Ok(())
     }
-}
 
-/// Refuses a database's URL that could not be used. Nothing is connected.
-fn check_database(template: &str) -> Result<(), Denied> {
-    let bad = |why: String| Denied::new(Why::Bad, why);
-    let url = router::resolve(template).map_err(|fault| bad(format!("database URL: {}", fault.message)))?;
-    match cell_db::Db::open(&sql::Settings::new(url)) {
-        Ok(db) => close(db),
-        Err(Error::Statement(why)) => return Err(bad(why)),
-        Err(why) => return Err(bad(why.to_string())),
+    /// Refuses a database's URL that could not be used. Nothing is connected.
+    fn check_database(&self, template: &str) -> Result<(), Denied> {
+        let bad = |why: String| Denied::new(Why::Bad, why);
+        let url = self.secrets.fill(Which::Database, template);
+        let url = url.map_err(|fault| bad(format!("database URL: {}", fault.message)))?;
+        match cell_db::Db::open(&sql::Settings::new(url)) {
+            Ok(db) => close(db),
+            Err(Error::Statement(why)) => return Err(bad(why)),
+            Err(why) => return Err(bad(why.to_string())),
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn plain(text: &str, what: &str) -> Result<(), Denied> {
@@ -258,20 +271,24 @@ fn plain(text: &str, what: &str) -> Result<(), Denied> {
 
 /// Refuses URLs that lead to another cell. Templates are compared by what they stand for here.
 fn free_urls(
+    secrets: &Secrets,
     all: &[Cell],
     id: CellId,
     database: Option<&str>,
     transport: Option<&str>,
 ) -> Result<(), Denied> {
-    let full = |template: &str| router::resolve(template).unwrap_or_else(|_| template.to_owned());
-    let clash = |wanted: Option<&str>, theirs: &str| {
-        wanted.is_some_and(|wanted| !wanted.is_empty() && full(wanted) == full(theirs))
+    let clash = |wanted: Option<&str>, other: &Cell, which| {
+        let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return false };
+        // What cannot be opened here leads nowhere from here.
+        let Ok(theirs) = secrets.template(other, which) else { return false };
+        let full = |template: String| secrets.fill(which, &template).unwrap_or(template);
+        full(wanted.to_owned()) == full(theirs)
     };
     for other in all.iter().filter(|other| other.id != id) {
-        let which = match (clash(database, &other.database_url), clash(transport, &other.transport_url)) {
-            (true, _) => "database",
-            (false, true) => "transport",
-            (false, false) => continue,
+        let which = match clash(database, other, Which::Database) {
+            true => "database",
+            false if clash(transport, other, Which::Transport) => "transport",
+            false => continue,
         };
         let why = format!("the {which} URL is that of cell {} ({}) already", other.name, other.id);
         return Err(Denied::new(Why::UrlTaken, why));
@@ -279,9 +296,12 @@ fn free_urls(
     Ok(())
 }
 
-fn same_urls(a: &Cell, b: &Cell) -> bool {
-    let full = |template: &str| router::resolve(template).unwrap_or_else(|_| template.to_owned());
-    full(&a.database_url) == full(&b.database_url) && full(&a.transport_url) == full(&b.transport_url)
+fn same_urls(secrets: &Secrets, a: &Cell, b: &Cell) -> bool {
+    let full = |cell: &Cell, which| {
+        let template = secrets.template(cell, which).ok()?;
+        Some(secrets.fill(which, &template).unwrap_or(template))
+    };
+    Which::ALL.into_iter().all(|which| full(a, which).is_some_and(|url| full(b, which) == Some(url)))
 }
 
 fn told(cell: &Cell) -> Value {

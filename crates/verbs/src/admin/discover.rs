@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use sql::{Error, Work};
 
-use super::{Admin, By, Denied, close, open, reason};
+use super::{Admin, By, DEADLINE, Denied, close, open, reason};
 
 /// What a host's mapping was found to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -111,7 +111,7 @@ impl Admin {
     /// # Errors
     /// If it does not answer or has no schema.
     pub async fn hosts_at(&self, database_url: &str) -> Result<Vec<Host>, Error> {
-        let db = open(database_url, false)?;
+        let db = open(self.secrets.fill(router::Which::Database, database_url)?, false, DEADLINE)?;
         let read = db
             .read(|tx| -> Work<'_, Vec<Host>> { Box::pin(async move { cell_db::hosts::all(tx).await }) })
             .await;

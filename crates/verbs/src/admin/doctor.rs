@@ -11,6 +11,7 @@ use api_db::doctor;
 use cell_db::archive::Orphan;
 use cell_db::{archive, roster};
 use model::{Cell, InstanceId};
+use router::Which;
 use serde::Serialize;
 use sql::{Error, Work};
 use uuid::Uuid;
@@ -101,6 +102,7 @@ impl Admin {
         }
         self.examine_hosts(by, fix, &mut found).await?;
         self.examine_above(by, &cells, &mut found).await?;
+        self.examine_keys(&cells, &mut found);
         found.findings.sort_by(|a, b| (a.code, &a.cell, &a.subject).cmp(&(b.code, &b.cell, &b.subject)));
         Ok(found)
     }
@@ -293,6 +295,24 @@ impl Admin {
             }
         }
         Ok(())
+    }
+
+    /// Mappings that are not kept as they would be now. Without keys that is as it was meant.
+    fn examine_keys(&self, cells: &[Cell], found: &mut Diagnosis) {
+        for cell in cells {
+            let current = Which::ALL.map(|which| self.secrets.is_current(cell, which));
+            match current.into_iter().collect::<Result<Vec<bool>, _>>() {
+                Ok(current) if current.contains(&false) => {
+                    let what = "its URLs are not sealed with the first key, which is the one to be used now";
+                    found.add("K001", Some(&cell.name), None, what, "skep cell rotate-keys");
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    found.add("K002", None, None, &why.message, "mend the file that router.keys_file names");
+                    return;
+                }
+            }
+        }
     }
 
     /// Tasks of the API level, oldest first: all, or those that were set aside.

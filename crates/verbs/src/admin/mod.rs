@@ -12,6 +12,7 @@ mod doctor;
 mod hosts;
 mod index;
 mod instances;
+mod keys;
 mod life;
 mod preflight;
 mod probe;
@@ -28,7 +29,7 @@ use cell_db::Tx as CellTx;
 use futures::future::join_all;
 use model::drill::Gate;
 use model::{Caller, Cell, Context, Env, Fault, FaultKind, Timestamp};
-use router::{CellHandle, Router};
+use router::{CellHandle, Router, Secrets, Which};
 use serde_json::Value;
 use sql::{Error, Work};
 use uuid::Uuid;
@@ -42,6 +43,7 @@ pub use doctor::{Diagnosis, Finding, TaskView};
 pub use hosts::{HostView, HostsView};
 pub use index::Rebuilt;
 pub use instances::{Adopted, Verdict};
+pub use keys::Resealed;
 pub use preflight::{Check, Preflight, within_one_release};
 pub use processes::ProcessView;
 pub use remove::Removed;
@@ -68,6 +70,7 @@ pub struct Admin {
     db: api_db::Db,
     router: Option<Router>,
     connector: rpc::Connector,
+    secrets: Secrets,
 }
 
 impl std::fmt::Debug for Admin {
@@ -102,14 +105,20 @@ impl Verbs {
     pub fn admin(&self) -> Admin {
         let (env, db) = (self.inner.env.clone(), self.inner.db.clone());
         let connector = rpc::Connector::new(env.clone());
-        Admin { env, db, router: Some(self.inner.router.clone()), connector }
+        let (router, secrets) = (self.inner.router.clone(), self.inner.router.secrets().clone());
+        Admin { env, db, router: Some(router), connector, secrets }
     }
 }
 
 impl Admin {
     /// The operator's verbs straight on the API database and on the databases of the cells mapped in it.
-    pub fn new(env: Env, db: api_db::Db) -> Self {
-        Self { connector: rpc::Connector::new(env.clone()), env, db, router: None }
+    pub fn new(env: Env, db: api_db::Db, secrets: Secrets) -> Self {
+        Self { connector: rpc::Connector::new(env.clone()), env, db, router: None, secrets }
+    }
+
+    /// What cells' URLs are opened and filled in with here.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     fn entry(&self, by: &By, action: &'static str) -> Result<Entry, Denied> {
@@ -187,8 +196,13 @@ impl Admin {
         let known = self.router.as_ref().and_then(|router| router.cell(cell.id).ok());
         match known.filter(|handle| handle.cell == *cell) {
             Some(handle) => Ok(Reached::Handle(handle)),
-            None => open(&cell.database_url, false).map(Reached::Own),
+            None => self.open(cell).map(Reached::Own),
         }
+    }
+
+    /// Opens a cell's database for a few calls. A SQLite file is not made.
+    pub(crate) fn open(&self, cell: &Cell) -> Result<cell_db::Db, Error> {
+        open(self.secrets.url(cell, Which::Database)?, false, DEADLINE)
     }
 }
 
@@ -197,14 +211,8 @@ enum Reached {
     Own(cell_db::Db),
 }
 
-/// Opens a cell's database for a few calls. A SQLite file is only made where `make` says so.
-pub(crate) fn open(database_url: &str, make: bool) -> Result<cell_db::Db, Error> {
-    open_for(database_url, make, DEADLINE)
-}
-
-/// [`open`] with another deadline of each call.
-pub(crate) fn open_for(database_url: &str, make: bool, deadline: Duration) -> Result<cell_db::Db, Error> {
-    let url = router::resolve(database_url)?;
+/// Opens a database of a cell. A SQLite file is only made where `make` says so.
+pub(crate) fn open(url: String, make: bool, deadline: Duration) -> Result<cell_db::Db, Error> {
     if let Some(path) = url::sqlite_path(&url).filter(|path| !make && !std::path::Path::new(path).exists()) {
         return Err(Error::Down(format!("there is no file {path}")));
     }

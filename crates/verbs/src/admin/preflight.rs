@@ -7,7 +7,7 @@ use model::Cell;
 use serde::Serialize;
 use sql::Work;
 
-use super::{Admin, By, Denied, close, only_admins, open, reason};
+use super::{Admin, By, Denied, close, only_admins, reason};
 
 /// How old a summary of the cell's conductors may be.
 const FRESH: Duration = Duration::from_secs(30);
@@ -87,7 +87,9 @@ impl Admin {
     /// Declares the cell's queues, or only looks whether they are there, within [`super::DEADLINE`].
     pub(super) async fn queues(&self, cell: &Cell, declare: bool) -> Result<(), String> {
         let connect = async {
-            let bus = self.connector.connect(&router::resolve(&cell.transport_url)?, Default::default())?;
+            let bus = self
+                .connector
+                .connect(&self.secrets.url(cell, router::Which::Transport)?, Default::default())?;
             Ok::<_, model::Fault>(bus)
         };
         let bus = connect.await.map_err(|fault| fault.message)?;
@@ -109,7 +111,7 @@ impl Admin {
     }
 
     async fn database(&self, cell: &Cell) -> Vec<Check> {
-        let db = match open(&cell.database_url, false) {
+        let db = match self.open(cell) {
             Ok(db) => db,
             Err(error) => return vec![check("database", false, reason(&error))],
         };

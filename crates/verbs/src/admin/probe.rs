@@ -32,7 +32,8 @@ impl Admin {
     }
 
     async fn probed(&self, cell: &Cell) -> Result<String, Denied> {
-        let bus = self.connector.connect(&router::resolve(&cell.transport_url)?, Default::default())?;
+        let bus =
+            self.connector.connect(&self.secrets.url(cell, router::Which::Transport)?, Default::default())?;
         let probed = self.probe_by(cell, &bus).await;
         tokio::spawn(async move { bus.close().await });
         probed

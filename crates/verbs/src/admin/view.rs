@@ -6,6 +6,7 @@ use api_db::hosts;
 use api_db::mappings::{self, Counts};
 use cell_db::roster;
 use model::{Cell, CellId, CellState, Fault};
+use router::Which;
 use serde::Serialize;
 use serde_json::json;
 use sql::{Error, Work};
@@ -108,10 +109,10 @@ impl Admin {
             asked.into_iter().map(|(cell, answer)| (cell.id, answer)).collect();
         let mut views: Vec<CellView> = Vec::new();
         for cell in &all {
-            let mut view = blank(cell.clone());
+            let mut view = self.blank(cell);
             if secrets {
-                view.database_url.clone_from(&cell.database_url);
-                view.transport_url.clone_from(&cell.transport_url);
+                let opened = self.opened(cell);
+                (view.database_url, view.transport_url) = (opened.database_url, opened.transport_url);
             }
             view.mapped_hosts = hosts.iter().filter(|mapping| mapping.cell == cell.id).count() as i64;
             view.mapped_instances = instances.get(&cell.id).map_or(0, |counts| counts.live);
@@ -166,10 +167,23 @@ impl Admin {
         });
         let (hosts, instances) = counts.await?;
         let projects = of(&cell, &self.projects().await?);
-        let mut view = CellView { projects, ..blank(cell) };
+        let mut view = CellView { projects, ..self.blank(&cell) };
         view.mapped_hosts = hosts as i64;
         view.mapped_instances = instances.live;
         Ok(view)
+    }
+
+    /// A cell with its URLs as they were written; in the place of what cannot be opened here stands why.
+    pub(super) fn opened(&self, cell: &Cell) -> Cell {
+        let open =
+            |which| self.secrets.template(cell, which).unwrap_or_else(|why| format!("({})", why.message));
+        let (database_url, transport_url) = (open(Which::Database), open(Which::Transport));
+        Cell { database_url, transport_url, ..cell.clone() }
+    }
+
+    /// A cell of which only the mapping is known, without its secrets.
+    pub(super) fn blank(&self, cell: &Cell) -> CellView {
+        blank(self.opened(cell))
     }
 }
 
@@ -179,8 +193,7 @@ fn of(cell: &Cell, projects: &[(CellId, String)]) -> Vec<String> {
     chosen.map(|(_, project)| project.clone()).collect()
 }
 
-/// A cell of which only the mapping is known, without its secrets.
-pub(super) fn blank(cell: Cell) -> CellView {
+fn blank(cell: Cell) -> CellView {
     CellView {
         id: cell.id,
         database_url: url::mask(&cell.database_url),
