@@ -7,6 +7,8 @@
 #   services.sh database|drop-database DIR NAME            create or drop a PostgreSQL database (UTF8, C collation)
 #   services.sh query DIR DATABASE SQL                     run SQL; one line a row, columns parted by tabs
 #   services.sh vhost DIR NAME…                            create RabbitMQ vhosts that guest may use
+#   services.sh user DIR NAME PASSWORD VHOST…              create a RabbitMQ user that may use these vhosts
+#   services.sh connections DIR VHOST                      list the users of a vhost's connections, one a line
 #   services.sh empty-vhost DIR VHOST…                     delete vhosts and make them anew, as an empty broker would be
 #   services.sh alarm DIR on|off                           RabbitMQ's memory alarm, which blocks whoever publishes
 #   services.sh purge|queues DIR VHOST                     empty all queues of a vhost; list name, messages, consumers
@@ -257,6 +259,12 @@ case $verb in
   alarm)
     case ${1:-} in on) level=0.000001 ;; off) level=0.4 ;; *) usage ;; esac
     rabbit_eval "vm_memory_monitor:set_vm_memory_high_watermark($level)." ;;
+  user) [ $# -gt 2 ] || usage; vhost_name "$1"; vhost_name "$2"
+    rabbit_eval "[ok = rabbit_auth_backend_internal:add_user(<<\"$1\">>, <<\"$2\">>, <<\"tests\">>),
+      [ok = rabbit_auth_backend_internal:set_permissions(<<\"$1\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>)
+        || V <- [$(vhost_names "${@:3}")]]]." ;;
+  connections) vhost_name "$1"; rabbit_env
+    timeout 60 rabbitmqctl -q --no-table-headers list_connections user vhost | awk -v v="$1" '$2 == v { print $1 }' ;;
   purge) vhost_name "$1"; rabbit_eval "[rabbit_amqqueue:purge(Q) || Q <- rabbit_amqqueue:list(<<\"$1\">>)]." ;;
   queues) vhost_name "$1"; rabbit_env; timeout 60 rabbitmqctl -q --no-table-headers list_queues -p "$1" name messages consumers ;;
   *) usage ;;

@@ -297,6 +297,21 @@ impl Vhost {
         &self.url
     }
 
+    /// Creates a user of a fresh name and password who may use it; its URL for that user.
+    pub fn user(&self, hint: &str) -> String {
+        let (name, password) = (unique(hint), unique("p"));
+        must(&self.folder, "user", &[&name, &password, &self.name]);
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("amqp", &self.url));
+        let (_, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+        format!("{scheme}://{name}:{password}@{place}")
+    }
+
+    /// The users of its connections, one for each connection.
+    pub fn connections(&self) -> Vec<String> {
+        let text = must(&self.folder, "connections", &[&self.name]);
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Empties all its queues of what waits in them.
     pub fn purge(&self) {
         must(&self.folder, "purge", &[&self.name]);

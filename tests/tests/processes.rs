@@ -11,6 +11,8 @@ mod grows;
 mod life;
 #[path = "processes/outages.rs"]
 mod outages;
+#[path = "processes/slots.rs"]
+mod slots;
 #[path = "processes/trial.rs"]
 mod trial;
 

@@ -17,6 +17,9 @@ use crate::breaker::{Breaker, Health};
 use crate::handle::CellHandle;
 use crate::secret::{Secrets, Urls};
 
+/// The longest that what leaves a mapping's former place may take, in deadlines of one call.
+const DRAINS: usize = 30;
+
 /// How cells are reached.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -150,8 +153,13 @@ impl Router {
         for handle in left {
             tracing::info!(cell.name = handle.cell.name, version = handle.cell.version, "cell mapping left");
             tokio::spawn(async move {
-                // What is under way ends by its own deadline.
-                tokio::time::sleep(handle.deadline).await;
+                // What is under way ends by its own deadline; who holds it may begin another call yet.
+                for _ in 0..DRAINS {
+                    tokio::time::sleep(handle.deadline).await;
+                    if Arc::strong_count(&handle) == 1 {
+                        break;
+                    }
+                }
                 handle.db.close().await;
                 if let Some(bus) = &handle.bus {
                     bus.close().await;

@@ -12,7 +12,7 @@ use crate::ringing::{Ringer, Ringing};
 use crate::service::Service;
 use crate::serving::Serving;
 use crate::transport::Link;
-use crate::{gate, topology, wire};
+use crate::{connector, gate, topology, wire};
 
 /// A process's way to one cell's broker, or to the API level's. Clones share it.
 #[derive(Clone)]
@@ -129,6 +129,19 @@ impl Bus {
     /// Whether the broker can be reached now.
     pub fn is_connected(&self) -> bool {
         self.gate.get() == Drill::Off && self.link.is_connected()
+    }
+
+    /// From now on connections are made by these URLs, which lead to the same vhost: by the first that works. The
+    /// present ones are used until there are others. In process there are no credentials.
+    ///
+    /// # Errors
+    /// `Invalid`: a URL that cannot be read; nothing has changed then.
+    pub fn change_credentials(&self, urls: &[String]) -> Result<(), Fault> {
+        if let Link::Amqp(link) = &self.link {
+            let uris: Result<Vec<_>, Fault> = urls.iter().map(|url| connector::read(url)).collect();
+            link.change(uris?);
+        }
+        Ok(())
     }
 
     /// Ends it for all clones: waiting calls fail, listeners fall silent, servers end.

@@ -41,16 +41,20 @@ impl Connector {
             let link = local::Link::new(self.hub.vhost(name));
             return Ok(Bus::new(self.env.clone(), gate, Link::Local(Arc::new(link))));
         }
-        if !url.starts_with("amqp://") && !url.starts_with("amqps://") {
-            return Err(Fault::invalid(
-                "a transport URL is local:NAME, amqp://USER:PASSWORD@HOST:PORT/VHOST or the same with amqps",
-            ));
-        }
-        // The parser's error may quote the URL, which holds a password: it is not shown.
-        let uri: AMQPUri = url.parse().map_err(|_| {
-            Fault::invalid("the transport URL cannot be read; write amqp://USER:PASSWORD@HOST:PORT/VHOST and escape '/' in VHOST as %2f")
-        })?;
-        let link = amqp::Link::new(self.env.clone(), uri);
+        let link = amqp::Link::new(self.env.clone(), read(url)?);
         Ok(Bus::new(self.env.clone(), gate, Link::Amqp(Arc::new(link))))
     }
+}
+
+/// Reads the URL of a RabbitMQ.
+pub(crate) fn read(url: &str) -> Result<AMQPUri, Fault> {
+    if !url.starts_with("amqp://") && !url.starts_with("amqps://") {
+        return Err(Fault::invalid(
+            "a transport URL is local:NAME, amqp://USER:PASSWORD@HOST:PORT/VHOST or the same with amqps",
+        ));
+    }
+    // The parser's error may quote the URL, which holds a password: it is not shown.
+    url.parse().map_err(|_| {
+        Fault::invalid("the transport URL cannot be read; write amqp://USER:PASSWORD@HOST:PORT/VHOST and escape '/' in VHOST as %2f")
+    })
 }

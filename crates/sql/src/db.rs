@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::drill::{Drill, Gate};
+use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
 
 use crate::Work;
@@ -103,9 +104,7 @@ impl<D: 'static> Db<D> {
                 .map_err(|_| bad("not of the form sqlite:PATH".into()))?;
             Inner::Lite(Lite::open(options, settings))
         } else if settings.url.starts_with("postgres:") || settings.url.starts_with("postgresql:") {
-            let options = sqlx::postgres::PgConnectOptions::from_str(&settings.url)
-                .map_err(|_| bad("not of the form postgres://USER:PASSWORD@HOST:PORT/NAME".into()))?;
-            Inner::Pg(Pg::open(options, settings))
+            Inner::Pg(Pg::open(postgres(&settings.url)?, settings))
         } else {
             #[cfg(feature = "testing")]
             if let Some(disk) = settings.url.strip_prefix("simulated:").and_then(crate::simulated::Disk::find)
@@ -115,6 +114,20 @@ impl<D: 'static> Db<D> {
             return Err(bad("must begin with sqlite: or postgres:".into()));
         };
         Ok(Self::over(inner, settings))
+    }
+
+    /// From now on connections are made by these URLs, which lead to the same database: by the first whose
+    /// credentials the server does not refuse. Connections that are there are closed once they are not in use.
+    /// SQLite has no credentials and goes on.
+    ///
+    /// # Errors
+    /// A URL that is not PostgreSQL's, which the error does not repeat; nothing has changed then.
+    pub fn change_credentials(&self, urls: &[String]) -> Result<(), Error> {
+        if let Inner::Pg(pg) = &*self.inner {
+            let options: Result<Vec<_>, Error> = urls.iter().map(|url| postgres(url)).collect();
+            pg.change(options?);
+        }
+        Ok(())
     }
 
     fn over(inner: Inner<D>, settings: &Settings) -> Self {
@@ -201,4 +214,11 @@ impl<D: 'static> Db<D> {
             }
         }
     }
+}
+
+fn postgres(url: &str) -> Result<PgConnectOptions, Error> {
+    const FORM: &str = "database URL: not of the form postgres://USER:PASSWORD@HOST:PORT/NAME";
+    // The parser takes any scheme.
+    let is_ours = url.starts_with("postgres:") || url.starts_with("postgresql:");
+    PgConnectOptions::from_str(url).ok().filter(|_| is_ours).ok_or_else(|| Error::Statement(FORM.into()))
 }

@@ -89,8 +89,11 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(db) => match db.code().as_deref() {
                 // PostgreSQL: serialization_failure, deadlock_detected, lock_not_available.
                 Some("40001" | "40P01" | "55P03") => Self::Contended(text),
-                // PostgreSQL: shutting down, starting up, too many connections, connection classes.
-                Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "53300" => {
+                // PostgreSQL: shutting down, starting up, too many connections, connection classes; a user or
+                // password that it refuses.
+                Some(code)
+                    if ["57P", "08", "28"].iter().any(|class| code.starts_with(class)) || code == "53300" =>
+                {
                     Self::Down(text)
                 }
                 // SQLite: BUSY, LOCKED and their extended codes.

@@ -21,18 +21,12 @@ const ATTEMPTS: u32 = 8;
 
 impl Pg {
     pub(crate) fn open(options: PgConnectOptions, settings: &Settings) -> Self {
-        let options = options.options([
-            // A process that freezes inside a transaction would keep its locks for as long as it is frozen.
-            ("idle_in_transaction_session_timeout", "10s"),
-            // Every statement of ours has an index, and until a new database was analyzed for the first time (a
-            // minute or more) the planner takes its tables for so small that it reads them whole, row by row of
-            // a batch. JIT would be drawn in by the price that it then puts on what must be read whole.
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-        ]);
-        let options = options.statement_cache_capacity(512).application_name("skep");
-        let pool = Pool::new(options, settings.connections);
-        Self { pool }
+        Self { pool: Pool::new(usual(options), settings.connections) }
+    }
+
+    /// From now on connections are made in these ways.
+    pub(crate) fn change(&self, options: Vec<PgConnectOptions>) {
+        self.pool.change(options.into_iter().map(usual).collect());
     }
 
     pub(crate) async fn read<D, T, F>(&self, work: &F) -> Result<T, Error>
@@ -124,6 +118,20 @@ impl Pg {
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// What every connection of ours is made with.
+fn usual(options: PgConnectOptions) -> PgConnectOptions {
+    let options = options.options([
+        // A process that freezes inside a transaction would keep its locks for as long as it is frozen.
+        ("idle_in_transaction_session_timeout", "10s"),
+        // Every statement of ours has an index, and until a new database was analyzed for the first time (a
+        // minute or more) the planner takes its tables for so small that it reads them whole, row by row of
+        // a batch. JIT would be drawn in by the price that it then puts on what must be read whole.
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
+    ]);
+    options.statement_cache_capacity(512).application_name("skep")
 }
 
 /// Ends the transaction without a trace, or closes its connection if that cannot be done promptly.

@@ -8,6 +8,7 @@ use model::drill::{Drill, Gate};
 use model::{Env, Fault};
 use sql::testing::{Fresh, fresh};
 use sql::{Db, Error, Rows, Settings, Work, args, migrate::Schema};
+use sqlx::Connection as _;
 
 #[derive(Debug)]
 struct Probe;
@@ -310,6 +311,82 @@ async fn a_dark_database_answers_in_time() {
         gate.set(Drill::Off);
         assert!(SCHEMA.status(&db).await.is_ok());
     }
+}
+
+/// Waits until a user has connections, or none.
+async fn connected(admin: &mut sqlx::PgConnection, user: &str, wanted: bool) {
+    const SQL: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE usename = $1";
+    for _ in 0..600 {
+        let found: i64 = sqlx::query_scalar(SQL).bind(user).fetch_one(&mut *admin).await.expect("counts");
+        if (found > 0) == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{user}: within a minute not connected as wanted ({wanted})");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_change_under_load_and_no_call_fails() {
+    let Some(fresh) = fresh().await.into_iter().find(|fresh| fresh.engine == "postgres") else { return };
+    let mut admin = sqlx::PgConnection::connect(&fresh.url).await.expect("connects");
+    let run = async |admin: &mut sqlx::PgConnection, text: String| {
+        sqlx::query(sqlx::AssertSqlSafe(text)).execute(admin).await.expect("is run");
+    };
+    let tail = Env::system().uuid().simple();
+    let [a, b] = ["a", "b"].map(|name| format!("{name}_{tail}"));
+    for name in [&a, &b] {
+        run(&mut admin, format!("CREATE ROLE {name} LOGIN SUPERUSER")).await;
+    }
+    let [by_a, by_b] = [&a, &b].map(|name| fresh.url.replacen("postgres@", &format!("{name}@"), 1));
+    assert!(by_a != fresh.url && by_b != fresh.url, "the URL names its user");
+    let owner: Db<Probe> = Db::open(&Settings::new(&fresh.url)).expect("opens");
+    SCHEMA.migrate(&owner, &Env::system()).await.expect("migrates");
+    let db: Db<Probe> = Db::open(&Settings::new(&by_a)).expect("opens");
+    let (stop, done) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let workers: Vec<_> = (0..6)
+        .map(|_| {
+            let (db, stop, done) = (db.clone(), stop.clone(), done.clone());
+            tokio::spawn(async move {
+                while stop.load(Ordering::SeqCst) == 0 {
+                    let id = Env::system().uuid();
+                    let written = db.write(move |tx| -> Work<'_, u64> {
+                        Box::pin(async move { tx.exec(INSERT, args![id, 1_i64]).await })
+                    });
+                    assert_eq!(written.await.expect("no call fails"), 1);
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    connected(&mut admin, &a, true).await;
+    // The second where the first is refused; what is in use is used to its end.
+    let both = [by_a.clone(), by_b.clone()];
+    db.change_credentials(&both).expect("are read");
+    run(&mut admin, format!("ALTER ROLE {a} NOLOGIN")).await;
+    db.change_credentials(&both).expect("are read");
+    connected(&mut admin, &a, false).await;
+    connected(&mut admin, &b, true).await;
+    assert!(db.change_credentials(&[by_a.clone(), "mysql://x".to_owned()]).is_err());
+    // And back.
+    run(&mut admin, format!("ALTER ROLE {a} LOGIN")).await;
+    db.change_credentials(std::slice::from_ref(&by_a)).expect("are read");
+    connected(&mut admin, &b, false).await;
+    let before = done.load(Ordering::SeqCst);
+    while done.load(Ordering::SeqCst) < before + 6 && workers.iter().all(|worker| !worker.is_finished()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.store(1, Ordering::SeqCst);
+    for worker in workers {
+        worker.await.expect("no call failed");
+    }
+    assert_eq!(count(&db).await, i64::from(done.load(Ordering::SeqCst)));
+    db.close().await;
+    // Who is refused altogether finds the database away, which is no defect.
+    run(&mut admin, format!("ALTER ROLE {a} NOLOGIN")).await;
+    let refused = SCHEMA.status(&Db::<Probe>::open(&Settings::new(&by_a)).expect("opens")).await;
+    assert!(matches!(refused, Err(Error::Down(_))), "{refused:?}");
+    run(&mut admin, format!("DROP ROLE {a}, {b}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

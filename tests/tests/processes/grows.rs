@@ -20,7 +20,7 @@ async fn run(estate: &Estate, line: &str) -> (i32, String) {
     (status.code().expect("was not killed"), text.concat())
 }
 
-async fn expect(estate: &Estate, line: &str, code: i32, says: &str) -> String {
+pub async fn expect(estate: &Estate, line: &str, code: i32, says: &str) -> String {
     let (ended, said) = run(estate, line).await;
     assert_eq!(ended, code, "{line}: {said}");
     assert!(said.contains(says), "{line}: wanted '{says}': {said}");

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::Confirmation;
 use lapin::message::BasicReturnMessage;
 use lapin::uri::AMQPUri;
+use lapin::{Confirmation, Consumer};
 use model::{Env, Fault};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,6 +24,9 @@ const HEARTBEAT: u16 = 10;
 const FASTEST: Duration = Duration::from_millis(100);
 const SLOWEST: Duration = Duration::from_millis(1_300);
 
+/// How long a session is used for answers after another has taken its place.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// Where a link stands.
 #[derive(Clone)]
 enum State {
@@ -38,7 +41,8 @@ enum State {
 /// What the link and its supervisor share.
 struct Core {
     env: Env,
-    uri: AMQPUri,
+    /// Ways to the same vhost with different credentials: tried in turn.
+    uris: watch::Sender<Vec<AMQPUri>>,
     pending: Arc<Pending>,
     state: watch::Sender<State>,
 }
@@ -55,12 +59,20 @@ impl Drop for Link {
 }
 
 impl Link {
-    pub(crate) fn new(env: Env, mut uri: AMQPUri) -> Self {
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    pub(crate) fn new(env: Env, uri: AMQPUri) -> Self {
         let state = watch::Sender::new(State::Connecting);
-        let core = Arc::new(Core { env, uri, pending: Arc::default(), state });
+        let uris = watch::Sender::new(vec![beating(uri)]);
+        let core = Arc::new(Core { env, uris, pending: Arc::default(), state });
         let supervisor = tokio::spawn(core.clone().supervise());
         Self { core, supervisor }
+    }
+
+    /// From now on connections are made in these ways, the first that works. The present session is used until
+    /// there is another, and closed when what it works on has had time to end.
+    pub(crate) fn change(&self, uris: Vec<AMQPUri>) {
+        if !uris.is_empty() {
+            self.core.uris.send_replace(uris.into_iter().map(beating).collect());
+        }
     }
 
     pub(crate) fn pending(&self) -> &Arc<Pending> {
@@ -169,16 +181,33 @@ impl Link {
 impl Core {
     async fn supervise(self: Arc<Self>) {
         let mut wait = FASTEST;
+        let mut uris = self.uris.subscribe();
+        let mut next = None;
         loop {
-            match Session::open(&self.uri).await {
-                Ok((session, replies)) => {
+            let opened = match next.take() {
+                Some(opened) => Ok(opened),
+                None => self.open(&mut uris).await,
+            };
+            match opened {
+                Ok((session, mut replies)) => {
                     let session = Arc::new(session);
                     if !self.now(State::Up(session.clone())) {
                         return session.close().await;
                     }
                     tracing::info!(broker = self.broker(), "connected to the message broker");
                     let start = self.env.monotonic();
-                    let why = session.run(replies, &self.pending).await;
+                    let ended = tokio::select! {
+                        why = session.run(&mut replies, &self.pending) => Err(why),
+                        opened = self.other(&mut uris) => Ok(opened),
+                    };
+                    let why = match ended {
+                        Ok(opened) => {
+                            next = Some(opened);
+                            tokio::spawn(self.clone().drain(session, replies));
+                            continue;
+                        }
+                        Err(why) => why,
+                    };
                     tracing::warn!(
                         broker = self.broker(),
                         why,
@@ -207,6 +236,57 @@ impl Core {
         }
     }
 
+    /// A session by the first way that works.
+    async fn open(&self, uris: &mut watch::Receiver<Vec<AMQPUri>>) -> Result<(Session, Consumer), String> {
+        let ways = uris.borrow_and_update().clone();
+        let mut why = "there is no way to connect".to_owned();
+        for (n, uri) in ways.iter().enumerate() {
+            match Session::open(uri).await {
+                Ok(opened) => {
+                    if n > 0 {
+                        tracing::warn!(
+                            broker = self.broker(),
+                            slot = n + 1,
+                            why,
+                            "the first credentials do not work"
+                        );
+                    }
+                    return Ok(opened);
+                }
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    /// A session by other ways, as soon as there are some that work.
+    async fn other(&self, uris: &mut watch::Receiver<Vec<AMQPUri>>) -> (Session, Consumer) {
+        if uris.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let mut wait = FASTEST;
+        loop {
+            match self.open(uris).await {
+                Ok(opened) => return opened,
+                Err(why) => {
+                    tracing::warn!(
+                        broker = self.broker(),
+                        why,
+                        "the new credentials do not work; the old are used on"
+                    );
+                }
+            }
+            tokio::time::sleep(self.env.jitter(wait)).await;
+            wait = (wait * 2).min(SLOWEST);
+        }
+    }
+
+    /// Uses a session for the answers to what was asked on it, and closes it.
+    async fn drain(self: Arc<Self>, session: Arc<Session>, mut replies: Consumer) {
+        let _ = tokio::time::timeout(DRAIN, session.run(&mut replies, &self.pending)).await;
+        session.close().await;
+    }
+
     /// Changes the state; `false` if the link was closed meanwhile, which stays.
     fn now(&self, state: State) -> bool {
         self.state.send_if_modified(|now| {
@@ -220,7 +300,9 @@ impl Core {
 
     /// The broker's name for logs, without the password.
     fn broker(&self) -> String {
-        format!("{}:{}/{}", self.uri.authority.host, self.uri.authority.port, self.uri.vhost)
+        let uris = self.uris.borrow();
+        let place = |uri: &AMQPUri| format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost);
+        uris.first().map(place).unwrap_or_default()
     }
 }
 
@@ -228,6 +310,11 @@ impl Core {
 fn whose(returned: &BasicReturnMessage) -> Option<(Uuid, &str)> {
     let id = returned.properties.message_id().as_ref()?;
     Some((Uuid::parse_str(id.as_str()).ok()?, returned.routing_key.as_str()))
+}
+
+fn beating(mut uri: AMQPUri) -> AMQPUri {
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    uri
 }
 
 fn away(what: &str) -> Fault {

@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// Hands replies to the calls that wait for them; returns why when the session is lost.
-    pub(super) async fn run(&self, mut replies: Consumer, pending: &Pending) -> String {
+    pub(super) async fn run(&self, replies: &mut Consumer, pending: &Pending) -> String {
         let mut publish = self.publish.events_listener().fuse();
         let mut consume = self.consume.events_listener().fuse();
         let mut why = String::from("the connection was lost");

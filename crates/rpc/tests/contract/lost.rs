@@ -205,3 +205,68 @@ async fn every_call_is_answered_in_the_end_under_cuts() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn credentials_change_while_a_call_is_under_way() {
+    let Some(world) = World::amqp().await else { return };
+    bounded(async {
+        let (client, server, at) = (world.bus(), world.bus(), Address::Host(world.host()));
+        let (entered, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (inside, leave) = (entered.clone(), go.clone());
+        let service = Service::new().on(move |_, call: Echo| {
+            let (inside, leave) = (inside.clone(), leave.clone());
+            async move {
+                if call.text == "slow" {
+                    inside.notify_one();
+                    leave.notified().await;
+                }
+                Ok(call)
+            }
+        });
+        let _serving = world.serve(&server, at, service, 2).await;
+        let slow = client.clone();
+        let slow = tokio::spawn(async move { slow.call(at, &Context::default(), &echo("slow")).await });
+        entered.notified().await;
+
+        // The first are refused, the second lead through a proxy, so that it can be seen which way is used.
+        let mut uri: AMQPUri = world.url.parse().unwrap();
+        let proxy = Proxy::start(format!("{}:{}", uri.authority.host, uri.authority.port)).await;
+        let mut nobody = uri.clone();
+        nobody.authority.userinfo.username = "nobody".to_owned();
+        uri.authority.host = proxy.address.ip().to_string();
+        uri.authority.port = proxy.address.port();
+        assert!(client.change_credentials(&["mysql://x".to_owned()]).is_err());
+        client.change_credentials(&[nobody.to_string(), uri.to_string()]).unwrap();
+        until("the new way is used, and no call fails meanwhile", async || {
+            world.echo(&client, at, "fast").await.unwrap();
+            proxy.connections() > 0
+        })
+        .await;
+        world.echo(&client, at, "fast").await.unwrap();
+        go.notify_one();
+        assert_eq!(slow.await.unwrap().unwrap().text, "slow", "its answer came by the old way");
+        // If it is still being made, cutting it leaves the old in use, and it is made again.
+        until("the old way is left", async || {
+            proxy.cut(Mode::Refuse);
+            let lost = async {
+                while client.is_connected() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let lost = tokio::time::timeout(Duration::from_secs(2), lost).await.is_ok();
+            proxy.set(Mode::Pass);
+            if !lost {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            lost
+        })
+        .await;
+        echoed(&world, &client, at).await;
+        // New credentials that do not work leave the present ones in use.
+        client.change_credentials(&[nobody.to_string()]).unwrap();
+        for _ in 0..20 {
+            world.echo(&client, at, "fast").await.unwrap();
+        }
+    })
+    .await;
+}

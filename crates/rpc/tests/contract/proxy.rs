@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +25,7 @@ pub enum Mode {
 pub struct Proxy {
     pub address: SocketAddr,
     mode: Arc<watch::Sender<(Mode, u64)>>,
+    accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -33,12 +35,20 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new((Mode::Pass, 0)));
         let modes = mode.clone();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = accepted.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(connection(client, broker.clone(), modes.subscribe()));
             }
         });
-        Self { address, mode, task }
+        Self { address, mode, accepted, task }
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Ends every connection; new ones are treated by `mode`.

@@ -98,6 +98,8 @@ pub struct Health {
 pub struct Database {
     /// `sqlite:PATH` or `postgres://…`.
     pub url: Option<Secret>,
+    /// The same database with other credentials, used while the first are refused.
+    pub second_url: Option<Secret>,
     /// Most connections at a time.
     #[serde(deserialize_with = "whole")]
     pub connections: u32,
@@ -108,7 +110,7 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, connections: 8, deadline_ms: 5_000 }
+        Self { url: None, second_url: None, connections: 8, deadline_ms: 5_000 }
     }
 }
 
@@ -118,6 +120,8 @@ impl Default for Database {
 pub struct Transport {
     /// `amqp://…`, `amqps://…`, or `local:NAME` inside one process.
     pub url: Option<Secret>,
+    /// The same vhost with other credentials, used while the first do not work.
+    pub second_url: Option<Secret>,
 }
 
 /// cell0, which has a database and nothing else.

@@ -10,6 +10,7 @@ use model::drill::Gate;
 use model::{Env, Resources};
 use tokio_util::sync::CancellationToken;
 
+use super::slots::{Slots, Urls};
 use super::{Ground, Running, needed};
 use crate::config::{Agent as Section, Config, Engine as Kind};
 use crate::exit::Failure;
@@ -30,6 +31,8 @@ pub async fn start_on(engine: Arc<dyn Engine>, config: &Config, ground: &Ground)
     let told = told(config, &ground.env)?;
     let bus = ground.connector.connect(url, Gate::default())?;
     let shutdown = CancellationToken::new();
+    let slots = Slots::<cell_db::Cell>::open(Urls::of_cell, config, None, Some(bus.clone()))?;
+    tokio::spawn(slots.follow(ground.source.clone(), shutdown.clone()));
     tracing::info!(host = %told.host, name = told.name, cell = told.cell_name, "this host");
     let running =
         agent::Agent::start(told, ground.env.clone(), bus.clone(), engine, shutdown.clone()).await?;

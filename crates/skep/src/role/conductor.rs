@@ -7,6 +7,7 @@ use model::drill::Gate;
 use tokio_util::sync::CancellationToken;
 
 use super::process::DRAIN;
+use super::slots::{Slots, Urls};
 use super::{Ground, Running, database, ended, life, needed};
 use crate::config::Config;
 use crate::exit::Failure;
@@ -16,6 +17,7 @@ pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure>
     let url = needed(config.cell.transport.url.as_ref(), "cell.transport.url")?;
     let db: cell_db::Db = database::open(&config.cell.database, "cell.database")?;
     let bus = ground.connector.connect(url, Gate::default())?;
+    let slots = Slots::open(Urls::of_cell, config, Some(db.clone()), Some(bus.clone()))?;
     let section = &config.conductor;
     let settings = conductor::Settings {
         batch: section.batch.max(1),
@@ -24,6 +26,8 @@ pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure>
         silence: Duration::from_millis(section.silence_ms.max(1_000)),
     };
     let shutdown = CancellationToken::new();
+    // At once: the database may refuse what the configuration named first.
+    tokio::spawn(slots.follow(ground.source.clone(), shutdown.clone()));
     database::wait_for(&db, &cell_db::SCHEMA, "cell.database").await?;
     let mut loops =
         conductor::start(settings, ground.env.clone(), db.clone(), bus.clone(), shutdown.clone()).await?;

@@ -9,6 +9,7 @@ use rpc::Bus;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::slots::{Slots, Urls};
 use super::{Ground, database};
 use crate::config::Config;
 use crate::config::secret::Secret;
@@ -59,6 +60,7 @@ impl Level {
             Some(url) => Some(ground.connector.connect(url.reveal(), Gate::default())?),
             None => None,
         };
+        let slots = Slots::open(Urls::of_level, config, Some(db.clone()), bus.clone())?;
         database::check(&db, &api_db::SCHEMA, "api_database").await?;
         let section = &config.router;
         let settings = router::Settings {
@@ -74,6 +76,7 @@ impl Level {
             );
         }
         let shutdown = CancellationToken::new();
+        tokio::spawn(slots.follow(ground.source.clone(), shutdown.clone()));
         let (env, connector) = (ground.env.clone(), ground.connector.clone());
         let router = Router::start(settings, env, db.clone(), connector, shutdown.clone()).await;
         let announced = router.announce(process.kind, process.name, shutdown.clone());

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod level;
 pub mod policy;
 mod process;
+mod slots;
 pub mod superconductor;
 mod tls;
 
@@ -22,6 +23,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use model::Env;
 
+use crate::config::Source;
 use crate::config::secret::Secret;
 use crate::exit::Failure;
 use crate::health::Ready;
@@ -46,13 +48,15 @@ pub struct Ground {
     pub env: Env,
     /// Makes buses.
     pub connector: rpc::Connector,
+    /// Where the configuration came from, to read credentials again; none where they do not change.
+    pub source: Option<Source>,
 }
 
 impl Ground {
     /// The machine's clock and randomness.
     pub fn system() -> Self {
         let env = Env::system();
-        Self { connector: rpc::Connector::new(env.clone()), env }
+        Self { connector: rpc::Connector::new(env.clone()), env, source: None }
     }
 }
 

@@ -46,9 +46,9 @@ where
             tokio::spawn(health.serve(draining.clone(), stop));
         }
         tokio::spawn(metrics.upkeep());
-        tokio::spawn(level.clone().follow(source, config.log.level.clone()));
+        tokio::spawn(level.clone().follow(source.clone(), config.log.level.clone()));
         tracing::info!(role = name, version = env!("CARGO_PKG_VERSION"), "starting");
-        let ground = Ground::system();
+        let ground = Ground { source: Some(source), ..Ground::system() };
         let running = tokio::select! {
             running = start(&config, &ground) => running?,
             () = signals.asked() => return Ok(Code::Done),
