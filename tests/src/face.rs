@@ -58,13 +58,27 @@ impl Face {
     /// # Panics
     /// If the answer is no JSON.
     pub async fn ask(&self, who: &str, version: u16, method: &str, path: &str, body: Value) -> Said {
+        self.send(who, version, method, &format!("/v2.1{path}"), body).await
+    }
+
+    /// Asks another face than compute, by the whole path.
+    ///
+    /// # Panics
+    /// If the answer is no JSON.
+    pub async fn at(&self, who: &str, method: &str, path: &str, body: Value) -> Said {
+        self.send(who, 1, method, path, body).await
+    }
+
+    async fn send(&self, who: &str, version: u16, method: &str, path: &str, body: Value) -> Said {
         let bytes = if body.is_null() { String::new() } else { body.to_string() };
+        let patch = method == "PATCH" && path.starts_with("/image/");
+        let media = if patch { "application/openstack-images-v2.1-json-patch" } else { "application/json" };
         let request = Request::builder()
             .method(method)
-            .uri(format!("/v2.1{path}"))
+            .uri(path)
             .header("host", "cloud.example")
             .header("x-auth-token", who)
-            .header("content-type", "application/json")
+            .header("content-type", media)
             .header("openstack-api-version", format!("compute 2.{version}"))
             .body(bytes.into())
             .expect("a request");

@@ -234,7 +234,7 @@ fn described(id: InstanceId, spec: &RequestSpec) -> Vec<Val> {
         spec.name.as_str(),
         spec.description.as_deref().unwrap_or_default(),
         spec.image.as_str(),
-        spec.image.uuid(),
+        spec.image_id(),
         spec.flavor.id.as_str(),
         spec.hostname(),
         spec.extra.key_name.as_deref().unwrap_or_default(),

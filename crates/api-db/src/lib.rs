@@ -13,6 +13,7 @@ pub mod groups;
 pub mod hosts;
 pub mod idempotency;
 pub mod identity;
+pub mod images;
 pub mod index;
 pub mod keypairs;
 pub mod limits;
@@ -47,6 +48,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0005_cell_project.sql"),
         include_str!("../migrations/0006_identity.sql"),
         include_str!("../migrations/0007_process.sql"),
+        include_str!("../migrations/0008_image.sql"),
     ],
-    oldest: 8,
+    oldest: 9,
 };

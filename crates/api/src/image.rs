@@ -1,16 +1,35 @@
-//! The image face: Glance's v2 API, read-only.
+//! The image face: Glance's v2 API over the catalogue.
+//!
+//! An image is a name for an OCI reference, which is its property `oci_reference`: engines hold the content or
+//! fetch it from registries. There is no content here, neither up nor down.
+
+mod attributes;
+mod list;
+mod patch;
+mod schema;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
-use serde_json::json;
-use verbs::Image;
+use axum::http::header::{HeaderValue, LOCATION};
+use model::Fault;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use verbs::{Image, Visibility};
 
+use crate::edge::body;
 use crate::edge::call::{Answered, Call};
-use crate::edge::json::{Object, answer};
-use crate::edge::query::{Params, truth};
+use crate::edge::json::{answer, empty, value};
 use crate::edge::refused::Refused;
+use attributes::Powers;
 
-/// Largest page.
-const MAX_LIMIT: usize = 1000;
+pub use list::index;
+pub use schema::show as schema;
+
+/// Most tags and most properties of an image, as Glance has them.
+const MOST: usize = 128;
 
 /// `GET /image`: 300, as Glance answers.
 pub async fn versions(call: Call) -> Answered {
@@ -22,122 +41,171 @@ pub async fn versions(call: Call) -> Answered {
     Ok(answer(StatusCode::MULTIPLE_CHOICES, |body| body.put("versions", &versions)))
 }
 
-/// `GET /v2/images`.
-pub async fn index(call: Call) -> Answered {
-    let images = call.verbs()?.images(&call.caller).await?;
-    let (page, more) = page(&images, &call.params)?;
-    Ok(answer(StatusCode::OK, |body| {
-        body.array("images", &page, |object, image| put(object, image));
-        body.put("first", "/v2/images");
-        body.put("schema", "/v2/schemas/images");
-        if let (true, Some(last)) = (more, page.last()) {
-            let query = call.params.with_marker(&last.id.to_string());
-            body.text("next", format_args!("/v2/images?{query}"));
-        }
-    }))
-}
-
-/// The images of the page that was asked for, and whether there are more.
-fn page<'a>(images: &'a [Image], params: &Params) -> Result<(Vec<&'a Image>, bool), Refused> {
-    let mut matching: Vec<&Image> = images.iter().collect();
-    for (key, value) in &params.0 {
-        // `in:a,b` or one value.
-        let given = value.strip_prefix("in:").unwrap_or(value);
-        let among = |text: &str| given.split(',').any(|one| one.trim().trim_matches('"') == text);
-        match key.as_str() {
-            "id" => matching.retain(|image| among(&image.id.to_string())),
-            "name" => {
-                matching.retain(|image| image.reference.as_str() == value || among(image.reference.as_str()))
-            }
-            "status" => matching.retain(|_| among("active")),
-            "visibility" => matching.retain(|_| among("public") || among("all")),
-            "container_format" => matching.retain(|_| among("docker")),
-            "disk_format" => matching.retain(|_| among("raw")),
-            "os_hidden" | "protected" => matching.retain(|_| truth(value) != Some(true)),
-            "limit" | "marker" | "member_status" | "sort" | "sort_key" | "sort_dir" | "skep" => {}
-            // A property that no image has, or an owner: none matches.
-            _ => matching.clear(),
-        }
-    }
-    if let Some(marker) = params.last("marker").filter(|marker| !marker.is_empty()) {
-        let at = matching
-            .iter()
-            .position(|image| image.id.to_string() == marker)
-            .ok_or_else(|| Refused::bad(format!("Marker {marker} could not be found")))?;
-        matching.drain(..=at);
-    }
-    let limit = params.number("limit")?.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-    let more = limit > 0 && matching.len() > limit;
-    matching.truncate(limit);
-    Ok((matching, more))
+/// The image that the path names. What is no UUID is not found: clients look for names so.
+fn id(call: &Call) -> Result<Uuid, Refused> {
+    let id = call.capture("id");
+    Uuid::try_parse(id).map_err(|_| Refused::not_found(format!("No image found with ID {id}")))
 }
 
 /// `GET /v2/images/{id}`.
 pub async fn show(call: Call) -> Answered {
-    let id = call.capture("id");
-    if uuid::Uuid::try_parse(id).is_err() {
-        return Err(Refused::not_found(format!("No image found with ID {id}")));
-    }
-    let image = call.verbs()?.image(&call.caller, id).await?;
-    Ok(answer(StatusCode::OK, |body| put(body, &image)))
+    let image = call.verbs()?.image(&call.caller, id(&call)?).await?;
+    Ok(value(StatusCode::OK, &view::document(&image)))
 }
 
-fn put(object: &mut Object<'_>, image: &Image) {
-    let nothing: Option<&str> = None;
-    object.put("id", &image.id);
-    object.put("name", &image.reference);
-    object.put("status", "active");
-    object.put("visibility", "public");
-    object.put("protected", &false);
-    object.put("container_format", "docker");
-    object.put("disk_format", "raw");
-    object.put("min_disk", &0);
-    object.put("min_ram", &0);
-    object.put("owner", &nothing);
-    object.put("os_hidden", &false);
-    object.put("size", &nothing);
-    object.put("virtual_size", &nothing);
-    object.put("checksum", &nothing);
-    object.put("os_hash_algo", &nothing);
-    object.put("os_hash_value", &nothing);
-    object.put("tags", &[0_u8; 0]);
-    object.text("self", format_args!("/v2/images/{}", image.id));
-    object.text("file", format_args!("/v2/images/{}/file", image.id));
-    object.put("schema", "/v2/schemas/image");
+/// `POST /v2/images`.
+pub async fn create(call: Call) -> Answered {
+    let mut said = body::object(&call.body)?;
+    let id = match said.remove("id") {
+        None | Some(Value::Null) => call.shared.env.uuid(),
+        Some(Value::String(text)) => {
+            Uuid::try_parse(&text).map_err(|_| Refused::bad(format!("Invalid image id format: {text}")))?
+        }
+        Some(other) => return Err(Refused::bad(format!("Invalid image id format: {other}"))),
+    };
+    let mut image = Image {
+        id,
+        owner: call.caller.project.clone(),
+        name: None,
+        visibility: Visibility::Private,
+        reference: None,
+        deactivated: false,
+        protected: false,
+        hidden: false,
+        min_disk_gib: 0,
+        min_ram_mib: 0,
+        container_format: None,
+        disk_format: None,
+        tags: Default::default(),
+        properties: BTreeMap::new(),
+        created: call.shared.env.now(),
+        updated: call.shared.env.now(),
+    };
+    let powers = Powers::of(&call);
+    for (name, value) in &said {
+        attributes::set(&mut image, name, value, powers)?;
+    }
+    attributes::check(&image)?;
+    if image.owner.is_empty() {
+        return Err(Refused::bad("This token is good for no project: say whose the image is by 'owner'."));
+    }
+    let image = call.verbs()?.create_image(&call.caller, &call.context, image).await?;
+    let mut response = value(StatusCode::CREATED, &view::document(&image));
+    if let Ok(location) = HeaderValue::from_str(&format!("{}/image/v2/images/{id}", call.base.origin)) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
 }
 
-#[cfg(test)]
-mod tests {
-    use model::image::ImageRef;
+/// `PATCH /v2/images/{id}`: a JSON patch (RFC 6902).
+pub async fn update(call: Call) -> Answered {
+    let steps = patch::read(&call.body)?;
+    let powers = Powers::of(&call);
+    let image = change(&call, move |image| {
+        let before = view::document(image);
+        let after = patch::apply(&before, &steps)?;
+        for (name, value) in &after {
+            if before.get(name) != Some(value) {
+                attributes::set(image, name, value, powers)?;
+            }
+        }
+        for name in before.keys().filter(|name| !after.contains_key(*name)) {
+            attributes::unset(image, name)?;
+        }
+        attributes::check(image)
+    });
+    Ok(value(StatusCode::OK, &view::document(&image.await?)))
+}
 
-    use super::*;
+async fn change(
+    call: &Call,
+    change: impl Fn(&mut Image) -> Result<(), Fault> + Send + Sync + 'static,
+) -> Result<Image, Refused> {
+    let id = id(call)?;
+    Ok(call.verbs()?.change_image(&call.caller, &call.context, id, Arc::new(change)).await?)
+}
 
-    #[test]
-    fn filters_and_pages() {
-        let image = |text: &str| {
-            let reference: ImageRef = text.parse().expect("reference");
-            Image { id: reference.uuid(), reference }
-        };
-        let all = [image("busybox:1.36"), image("skep/web:1")];
-        let ask = |query: &str| {
-            let params = Params::of(&format!("/v2/images?{query}").parse().expect("URI")).expect("query");
-            page(&all, &params)
-                .map(|(page, more)| {
-                    (page.iter().map(|image| image.reference.to_string()).collect::<Vec<_>>(), more)
-                })
-                .map_err(|refused| refused.status.as_u16())
-        };
-        let both = || vec!["busybox:1.36".to_owned(), "skep/web:1".to_owned()];
-        assert_eq!(ask("").map(|(names, _)| names), Ok(both()));
-        assert_eq!(ask("name=skep/web:1").map(|(names, _)| names), Ok(vec!["skep/web:1".to_owned()]));
-        assert_eq!(
-            ask(&format!("id=in:{},x", all[0].id)).map(|(names, _)| names),
-            Ok(vec!["busybox:1.36".to_owned()])
-        );
-        assert_eq!(ask("name=busybox:1.36&os_hidden=True").map(|(names, _)| names), Ok(vec![]));
-        assert_eq!(ask("os_distro=x").map(|(names, _)| names), Ok(vec![]));
-        assert_eq!(ask("limit=1").map(|(names, more)| (names.len(), more)), Ok((1, true)));
-        assert_eq!(ask(&format!("limit=1&marker={}", all[1].id)).map(|(names, _)| names), Ok(vec![]));
-        assert_eq!(ask("marker=x"), Err(400));
+/// `DELETE /v2/images/{id}`.
+pub async fn delete(call: Call) -> Answered {
+    call.verbs()?.delete_image(&call.caller, &call.context, id(&call)?).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `PUT /v2/images/{id}/tags/{tag}`.
+pub async fn tag(call: Call) -> Answered {
+    let tag = call.capture("tag").to_owned();
+    change(&call, move |image| {
+        image.tags.insert(attributes::tag(&tag)?);
+        attributes::check(image)
+    })
+    .await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `DELETE /v2/images/{id}/tags/{tag}`.
+pub async fn untag(call: Call) -> Answered {
+    let tag = call.capture("tag").to_owned();
+    change(&call, move |image| match image.tags.remove(&tag) {
+        true => Ok(()),
+        false => Err(Fault::not_found("Unable to find requested tag on the image.")),
+    })
+    .await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `POST /v2/images/{id}/actions/deactivate`.
+pub async fn deactivate(call: Call) -> Answered {
+    activation(call, true).await
+}
+
+/// `POST /v2/images/{id}/actions/reactivate`.
+pub async fn reactivate(call: Call) -> Answered {
+    activation(call, false).await
+}
+
+async fn activation(call: Call, deactivated: bool) -> Answered {
+    change(&call, move |image| {
+        if image.reference.is_none() {
+            return Err(Fault::new(
+                model::FaultKind::Forbidden,
+                "Not allowed to change an image in status 'queued'.",
+            ));
+        }
+        image.deactivated = deactivated;
+        Ok(())
+    })
+    .await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `PUT /v2/images/{id}/file`. Clients send an empty body where they have nothing to say but their input is no
+/// terminal; any other is refused, and none of it is read.
+pub async fn upload(call: Call) -> Answered {
+    call.verbs()?.image(&call.caller, id(&call)?).await?;
+    if call.body.is_empty() {
+        return Ok(empty(StatusCode::NO_CONTENT));
     }
+    Err(Refused::unsupported(
+        "uploading an image. Push it to a registry, and name it by the property oci_reference of an image without data",
+    ))
+}
+
+/// `GET /v2/images/{id}/file`.
+pub async fn download(call: Call) -> Answered {
+    let image = call.verbs()?.image(&call.caller, id(&call)?).await?;
+    match image.reference {
+        None => Ok(empty(StatusCode::NO_CONTENT)),
+        Some(reference) => Err(Refused::unsupported(&format!(
+            "downloading an image. Engines hold it or fetch it from its registry as {reference}"
+        ))),
+    }
+}
+
+/// `/v2/images/{id}/members` and below: no image is shared, and Glance says so of such.
+pub async fn members(call: Call) -> Answered {
+    call.verbs()?.image(&call.caller, id(&call)?).await?;
+    Err(Refused::new(
+        StatusCode::FORBIDDEN,
+        "Only shared images have members. Images are not shared here: make it public, community or private.",
+    ))
 }

@@ -123,8 +123,23 @@ static COMPUTE: &[Route] = routes! { true:
 
 /// The image face.
 static IMAGE: &[Route] = routes! { false:
-    GET "/images" "image:list" image::index;
-    GET "/images/{id}" "image:show" image::show;
+    GET "/images" "get_images" image::index;
+    POST "/images" "add_image" image::create;
+    GET "/images/{id}" "get_image" image::show;
+    PATCH "/images/{id}" "modify_image" image::update;
+    DELETE "/images/{id}" "delete_image" image::delete;
+    PUT "/images/{id}/tags/{tag}" "modify_image" image::tag;
+    DELETE "/images/{id}/tags/{tag}" "modify_image" image::untag;
+    POST "/images/{id}/actions/deactivate" "deactivate" image::deactivate;
+    POST "/images/{id}/actions/reactivate" "reactivate" image::reactivate;
+    PUT "/images/{id}/file" "upload_image" image::upload;
+    GET "/images/{id}/file" "download_image" image::download;
+    GET "/images/{id}/members" "get_members" image::members;
+    POST "/images/{id}/members" "add_member" image::members;
+    GET "/images/{id}/members/{member}" "get_member" image::members;
+    PUT "/images/{id}/members/{member}" "modify_member" image::members;
+    DELETE "/images/{id}/members/{member}" "delete_member" image::members;
+    GET "/schemas/{name}" "get_images" image::schema;
 };
 
 /// Version documents and our own administration.
@@ -274,6 +289,8 @@ mod tests {
             "os_compute_api:os-aggregates:remove_host",
             "os_compute_api:os-aggregates:set_metadata",
             "os_compute_api:limits:other_project",
+            "publicize_image",
+            "communitize_image",
         ];
         for (rule, _) in RULES {
             let used = inner.contains(rule) || all().any(|(_, route)| route.rule == *rule);

@@ -42,6 +42,9 @@ pub struct Extra {
     /// Name of the host that it must lie on, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// Id of the image in the catalogue, where that is not made of the reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Uuid>,
     /// Instances that it must not share a host with.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub different_host: BTreeSet<InstanceId>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::extra::Extra;
 use crate::fault::Fault;
@@ -251,6 +252,11 @@ impl RequestSpec {
     /// What it claims on a host.
     pub fn resources(&self) -> Resources {
         self.flavor.resources()
+    }
+
+    /// The image's id, as the image face shows it.
+    pub fn image_id(&self) -> Uuid {
+        self.extra.image.unwrap_or_else(|| self.image.uuid())
     }
 
     /// Its host name: the one asked for, or else one made of its name.

@@ -1,15 +1,13 @@
-//! Flavors and images on offer.
+//! Flavors on offer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api_db::flavors::{self, Offer};
-use model::image::ImageRef;
 use model::{Caller, Fault, Flavor};
 use sql::Work;
 
 use crate::Verbs;
-use crate::types::Image;
 
 /// How long a flavor is remembered.
 const REMEMBERED: Duration = Duration::from_secs(2);
@@ -203,22 +201,5 @@ impl Verbs {
                 _ => fault,
             })?;
         Ok((flavor, extra_specs))
-    }
-
-    /// The images that the configuration names.
-    pub async fn images(&self, _: &Caller) -> Result<Vec<Image>, Fault> {
-        let image = |reference: &ImageRef| Image { id: reference.uuid(), reference: reference.clone() };
-        Ok(self.inner.settings.images.iter().map(image).collect())
-    }
-
-    /// The image of that id, or any reference: engines know more images than the configuration names.
-    pub async fn image(&self, caller: &Caller, id_or_reference: &str) -> Result<Image, Fault> {
-        let images = self.images(caller).await?;
-        if let Ok(id) = uuid::Uuid::parse_str(id_or_reference) {
-            let found = images.into_iter().find(|image| image.id == id);
-            return found.ok_or_else(|| Fault::not_found(format!("Image {id} could not be found.")));
-        }
-        let reference: ImageRef = id_or_reference.parse()?;
-        Ok(Image { id: reference.uuid(), reference })
     }
 }

@@ -14,6 +14,7 @@ mod cells;
 mod delete;
 mod groups;
 mod hosts;
+mod images;
 mod keypairs;
 mod list;
 mod once;
@@ -39,6 +40,7 @@ pub use api_db::aggregates::Aggregate;
 pub use api_db::flavors::Offer;
 pub use api_db::groups::ServerGroup;
 pub use api_db::idempotency::{Answer, Known};
+pub use api_db::images::{Image, Visibility};
 pub use api_db::keypairs::KeyPair;
 pub use api_db::limits::{CLASS, Effective, RESOURCES};
 pub use api_db::usage::Used;
@@ -50,7 +52,7 @@ pub use once::{Hold, Key};
 pub use quotas::Quota;
 pub use rebuild::Rebuild;
 pub use router::request;
-pub use types::{Boot, CellStatus, Dark, HostStatus, Image, Named, Names, Page, Query, Read, Seen};
+pub use types::{Boot, CellStatus, Dark, HostStatus, Named, Names, Page, Query, Read, Seen};
 
 /// How the verbs behave.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api_db::images::Image;
 use api_db::index::Heard;
 use cell_db::{actions, amend, instances};
-use model::image::ImageRef;
 use model::instance::Action;
 use model::{Caller, CellId, Context, Fault, FaultKind, HostId, Instance, InstanceId, RequestSpec};
 use rpc::Bell;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::amend::check_lock;
 use crate::boot::check_metadata;
+use crate::images::check_fits;
 use crate::show::Found;
 use crate::{Verbs, no_such_instance};
 
@@ -21,7 +22,7 @@ use crate::{Verbs, no_such_instance};
 #[derive(Clone, Debug)]
 pub struct Rebuild {
     /// The image.
-    pub image: ImageRef,
+    pub image: Image,
     /// Its name.
     pub name: Option<String>,
     /// Its metadata, all of it.
@@ -36,11 +37,14 @@ pub struct Rebuild {
 
 impl Rebuild {
     fn apply(&self, spec: &mut RequestSpec) {
-        spec.image = self.image.clone();
+        if let Some(reference) = &self.image.reference {
+            spec.image = reference.clone();
+        }
         spec.name = self.name.clone().unwrap_or_else(|| spec.name.clone());
         spec.metadata = self.metadata.clone().unwrap_or_else(|| spec.metadata.clone());
         spec.description = self.description.clone().unwrap_or_else(|| spec.description.clone());
         let extra = &mut spec.extra;
+        extra.image = self.image.listed();
         extra.access_ipv4 = self.access_ipv4.clone().unwrap_or_else(|| extra.access_ipv4.clone());
         extra.access_ipv6 = self.access_ipv6.clone().unwrap_or_else(|| extra.access_ipv6.clone());
         extra.amendments += 1;
@@ -84,6 +88,7 @@ impl Verbs {
                 }
             }
             check_lock(caller, id, &row.spec)?;
+            check_fits(&work.2.image, &row.spec.flavor)?;
             action.check(id, row.stage, row.power, row.task)?;
             let (here, now) = (cell.cell.id, self.inner.env.now());
             let record = once.unwrap_or_else(|| self.inner.env.uuid());

@@ -180,15 +180,6 @@ pub struct Names {
     pub dark_cells: Vec<String>,
 }
 
-/// An image on offer, read-only for now: what the configuration names and what instances use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// A UUID made of the reference.
-    pub id: Uuid,
-    /// The reference; also its name.
-    pub reference: ImageRef,
-}
-
 /// A cell as an operator sees it.
 #[derive(Clone, Debug)]
 pub struct CellStatus {

@@ -1,6 +1,7 @@
 //! The compute face over a whole cloud in this process: what is asked and what is answered, as clients see it.
 
 mod catalog;
+mod images;
 mod placing;
 mod servers;
 

@@ -24,8 +24,8 @@ const MAX_COUNT: u32 = 1000;
 pub struct Create {
     /// Name.
     pub name: String,
-    /// The image, by id or by reference.
-    pub image: ImageWish,
+    /// The image, by id, name or reference.
+    pub image: String,
     /// The flavor's id.
     pub flavor: String,
     /// The container's own wishes.
@@ -55,15 +55,6 @@ pub enum Forced {
     ByZone,
     /// As `host` or `hypervisor_hostname`.
     ByHost,
-}
-
-/// How an image was named.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ImageWish {
-    /// By the id that the image face shows.
-    Id(Uuid),
-    /// By its reference.
-    Reference(ImageRef),
 }
 
 /// How a field is treated.
@@ -225,14 +216,11 @@ fn name(value: &Value) -> Result<String, Refused> {
     Ok(name.clone())
 }
 
-pub(crate) fn image(value: Option<&Value>) -> Result<ImageWish, Refused> {
+pub(crate) fn image(value: Option<&Value>) -> Result<String, Refused> {
     match value {
-        Some(Value::String(text)) if !text.is_empty() => match Uuid::try_parse(text) {
-            Ok(id) => Ok(ImageWish::Id(id)),
-            Err(_) => Ok(ImageWish::Reference(text.parse()?)),
-        },
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= ImageRef::MAX => Ok(text.clone()),
         None | Some(Value::Null | Value::String(_)) => Err(Refused::bad(
-            "Invalid imageRef provided: give an image's id or its reference, for example busybox:1.36.",
+            "Invalid imageRef provided: give an image's id, its name, or a reference, for example busybox:1.36.",
         )),
         Some(other) => Err(Refused::field("imageRef", other, format!("{other} is not of type 'string'"))),
     }

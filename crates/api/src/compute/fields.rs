@@ -178,7 +178,7 @@ fn host(instance: &Instance) -> Option<&str> {
 
 /// `image`: its id and a bookmark.
 pub fn image(object: &mut Object<'_>, name: &'static str, spec: &RequestSpec, look: &Look<'_>) {
-    let id = spec.image.uuid();
+    let id = spec.image_id();
     object.object(name, |image| {
         image.put("id", &id);
         image.array("links", [()], |link, ()| {

@@ -8,7 +8,7 @@ use model::{Env, Extra, Fault, FaultKind, Instance, InstanceId};
 use uuid::Uuid;
 use verbs::{Accepted, Boot, Names, Page, Seen};
 
-use crate::compute::create::{self, Forced, ImageWish};
+use crate::compute::create::{self, Forced};
 use crate::compute::fields::GROUPS;
 use crate::compute::listing;
 use crate::compute::view::{self, Look};
@@ -24,14 +24,11 @@ const DARK_CELLS: HeaderName = HeaderName::from_static("x-skep-dark-cells");
 pub async fn create(call: Call) -> Answered {
     let asked = create::parse(&call.body, call.version)?;
     let verbs = call.verbs()?;
-    let image = match asked.image {
-        ImageWish::Reference(image) => image,
-        ImageWish::Id(id) => {
-            let found = verbs.image(&call.caller, &id.to_string()).await;
-            found.map_err(missing_is_invalid)?.reference
-        }
-    };
-    let extra = placing(&call, asked.extra, asked.group, asked.forced).await?;
+    let image = verbs.bootable(&call.caller, &asked.image).await?;
+    verbs.check_fits(&call.caller, &image, &asked.flavor).await?;
+    let mut extra = placing(&call, asked.extra, asked.group, asked.forced).await?;
+    extra.image = image.listed();
+    let image = image.reference.ok_or_else(|| Fault::invalid("The image has no reference."))?;
     let boot = Boot {
         name: asked.name,
         image,

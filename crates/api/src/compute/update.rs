@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 use verbs::{Amendment, Rebuild};
 
-use crate::compute::create::ImageWish;
 use crate::compute::{create, fields, metadata, read, servers};
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::answer;
@@ -109,13 +108,8 @@ pub async fn rebuild(call: &Call, value: &Value) -> Result<(Rebuild, Option<Stri
         }
     }
     create::check_disk_config(asked.get("OS-DCF:diskConfig"))?;
-    let image = match create::image(asked.get("imageRef"))? {
-        ImageWish::Reference(image) => image,
-        ImageWish::Id(id) => {
-            let found = call.verbs()?.image(&call.caller, &id.to_string()).await;
-            found.map_err(servers::missing_is_invalid)?.reference
-        }
-    };
+    let image = create::image(asked.get("imageRef"))?;
+    let image = call.verbs()?.bootable(&call.caller, &image).await?;
     let metadata = match asked.get("metadata") {
         None => None,
         Some(Value::Object(items)) => Some(metadata::items(items)?),

@@ -63,6 +63,22 @@ pub async fn read(
     }
 }
 
+/// The first piece of a body that is to be refused unless it is empty; the rest is not read. Nothing if there is
+/// none.
+pub async fn first(shared: &Shared, mut body: Body) -> Result<Bytes, Refused> {
+    let late = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, "Nothing of the body came in time.");
+    loop {
+        match timeout(shared.settings.body_timeout, body.frame()).await.map_err(late)? {
+            None => return Ok(Bytes::new()),
+            Some(Err(_)) => return Err(Refused::bad("The body could not be read.")),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Ok(data),
+                _ => {}
+            },
+        }
+    }
+}
+
 fn too_large(limit: usize) -> Refused {
     Refused::new(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -77,7 +93,8 @@ pub fn check_type(headers: &HeaderMap, body: &Bytes) -> Result<(), Refused> {
     let media = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let json = media.is_empty()
         || media.eq_ignore_ascii_case("application/json")
-        || media.eq_ignore_ascii_case("application/vnd.openstack.compute+json");
+        || media.eq_ignore_ascii_case("application/vnd.openstack.compute+json")
+        || media.eq_ignore_ascii_case("application/openstack-images-v2.1-json-patch");
     if json {
         return Ok(());
     }

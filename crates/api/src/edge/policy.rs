@@ -72,15 +72,30 @@ const BASE: &[(&str, &str)] = &[
 /// Longest chain of rules that name each other.
 const LONGEST_CHAIN: usize = 16;
 
-/// The rules. Names are Nova's where Nova has the route (`nova/policies/`).
+/// The rules. Names are Nova's where Nova has the route (`nova/policies/`), and Glance's for images
+/// (`glance/policies/`).
 pub const RULES: &[(&str, Need)] = &[
     ("skep:versions", Need::Anyone),
     ("skep:status", Need::Admin),
     ("skep:cells:show", Need::Admin),
     ("skep:admin:show", Need::Admin),
     ("skep:admin:change", Need::Admin),
-    ("image:list", Need::Reader),
-    ("image:show", Need::Reader),
+    ("get_images", Need::Reader),
+    ("get_image", Need::Reader),
+    ("add_image", Need::Member),
+    ("modify_image", Need::Member),
+    ("delete_image", Need::Member),
+    ("publicize_image", Need::Admin),
+    ("communitize_image", Need::Member),
+    ("deactivate", Need::Member),
+    ("reactivate", Need::Member),
+    ("upload_image", Need::Member),
+    ("download_image", Need::Reader),
+    ("get_members", Need::Reader),
+    ("get_member", Need::Reader),
+    ("add_member", Need::Member),
+    ("modify_member", Need::Member),
+    ("delete_member", Need::Member),
     ("os_compute_api:servers:index", Need::Reader),
     ("os_compute_api:servers:index:get_all_tenants", Need::Admin),
     ("os_compute_api:servers:detail:get_all_tenants", Need::Admin),

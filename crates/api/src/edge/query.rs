@@ -62,17 +62,26 @@ impl Params {
         pairs.retain(|(key, _)| *key != "marker");
         pairs.push(("marker", marker));
         pairs.sort_unstable();
-        let mut query = String::new();
-        for (key, value) in pairs {
-            if !query.is_empty() {
-                query.push('&');
-            }
-            encode(&mut query, key);
-            query.push('=');
-            encode(&mut query, value);
-        }
-        query
+        joined(&pairs)
     }
+
+    /// The same parameters, in their order.
+    pub fn encoded(&self) -> String {
+        joined(&self.0.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
+    }
+}
+
+fn joined(pairs: &[(&str, &str)]) -> String {
+    let mut query = String::new();
+    for (key, value) in pairs {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        encode(&mut query, key);
+        query.push('=');
+        encode(&mut query, value);
+    }
+    query
 }
 
 /// Python's `strutils.bool_from_string` words, in any case.

@@ -30,7 +30,7 @@ impl Image {
     pub async fn run(self) -> Result<Code, Failure> {
         let Self::List(list) = self;
         let http = Http::new(&list.settings)?;
-        let images = match http.get("/v2/images").await?["images"].take() {
+        let images = match http.get("/v2/images?limit=1000").await?["images"].take() {
             Value::Array(images) => images,
             _ => return Err(Failure::new("the API's answer is no list of images")),
         };

@@ -123,7 +123,7 @@ impl<'a> From<&'a Instance> for Facts<'a> {
             locked: spec.extra.locked.is_some(),
             tags: &spec.extra.tags,
             image: spec.image.as_str(),
-            image_id: spec.image.uuid(),
+            image_id: spec.image_id(),
             flavor: &spec.flavor.id,
             reservation: spec.reservation().into(),
             status: instance.status(),
