@@ -19,6 +19,7 @@ pub struct OpenStack {
     child: Child,
     input: ChildStdin,
     answers: Receiver<String>,
+    commands: usize,
 }
 
 /// How a command ended.
@@ -60,7 +61,7 @@ impl OpenStack {
                 }
             }
         });
-        Self { child, input, answers }
+        Self { child, input, answers, commands: 0 }
     }
 
     /// Runs a command, such as `server list --long`; quotes are a shell's. Any end is an end.
@@ -77,12 +78,23 @@ impl OpenStack {
         Said { code: answer["code"].as_i64().unwrap_or(-1), out: text("out"), err: text("err") }
     }
 
+    /// How many commands were looked at.
+    pub fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// Counts a command that the tester looked at.
+    pub fn count(&mut self) {
+        self.commands += 1;
+    }
+
     /// What a command writes, which must succeed.
     ///
     /// # Panics
     /// If it fails, with all that it said.
     pub fn ok(&mut self, line: &str) -> String {
         let said = self.run(line);
+        self.count();
         assert_eq!(said.code, 0, "openstack {line}\n{}{}", said.out, said.err);
         said.out
     }
@@ -119,6 +131,7 @@ impl OpenStack {
     /// If it succeeds, or says something else.
     pub fn fails(&mut self, line: &str, why: &str) -> String {
         let said = self.run(line);
+        self.count();
         assert_ne!(said.code, 0, "openstack {line} succeeds: {}", said.out);
         assert!(said.err.contains(why), "openstack {line}: no '{why}' in: {}{}", said.out, said.err);
         said.err

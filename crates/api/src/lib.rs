@@ -1,7 +1,7 @@
 //! The only crate that speaks HTTP to users: thin facades over the verbs.
 //!
-//! One port serves every face: compute (Nova's API at `/v2.1` and `/compute/v2.1`), image (Glance's,
-//! read-only), just enough identity for discovery, and our own administration at `/admin/v1`. Every
+//! One port serves every face: compute (Nova's API at `/v2.1` and `/compute/v2.1`), image (Glance's), network
+//! (Neutron's, read-only), identity (Keystone's) and our own administration at `/admin/v1`. Every
 //! route comes from the tables in [`routes`], so every route passes the same seam: identity,
 //! microversion, authorization, body, deadline. `docs/api.md` is the contract.
 
@@ -11,6 +11,7 @@ mod compute;
 mod edge;
 mod image;
 mod keystone;
+mod network;
 mod routes;
 mod serve;
 mod settings;

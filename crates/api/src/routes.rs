@@ -15,13 +15,16 @@ use crate::compute::{
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
 use crate::edge::seam;
-use crate::{admin, image, keystone};
+use crate::{admin, image, keystone, network};
 
 /// Where the compute face is mounted.
 const COMPUTE_MOUNTS: &[&str] =
     &["/v2.1", "/v2.1/{project_id}", "/compute/v2.1", "/compute/v2.1/{project_id}"];
 /// Where the image face is mounted.
 const IMAGE_MOUNTS: &[&str] = &["/v2", "/image/v2"];
+
+/// Where the network face is mounted.
+const NETWORK_MOUNTS: &[&str] = &["/network/v2.0"];
 
 macro_rules! routes {
     ($versioned:literal: $($method:ident $path:literal $rule:literal $handler:path;)*) => {
@@ -142,6 +145,27 @@ static IMAGE: &[Route] = routes! { false:
     GET "/schemas/{name}" "get_images" image::schema;
 };
 
+/// The network face.
+static NETWORK: &[Route] = routes! { false:
+    GET "/networks" "get_network" network::networks;
+    GET "/networks/{id}" "get_network" network::show_network;
+    GET "/subnets" "get_subnet" network::none;
+    GET "/ports" "get_port" network::ports;
+    GET "/ports/{id}" "get_port" network::port;
+    GET "/security-groups" "get_security_group" network::groups;
+    GET "/security-groups/{id}" "get_security_group" network::show_group;
+    DELETE "/security-groups/{id}" "delete_security_group" network::delete_group;
+    GET "/security-group-rules" "get_security_group" network::none;
+    GET "/floatingips" "get_floatingip" network::none;
+    GET "/routers" "get_router" network::none;
+    GET "/extensions" "skep:network:extensions" network::extensions;
+    GET "/extensions/{alias}" "skep:network:extensions" network::show_extension;
+    GET "/quotas/{project}" "get_quota" network::quota;
+    GET "/quotas/{project}/default" "get_quota" network::default_quota;
+    GET "/quotas/{project}/details" "get_quota" network::quota_details;
+    DELETE "/quotas/{project}" "delete_quota" network::reset_quota;
+};
+
 /// Version documents and our own administration.
 static ROOT: &[Route] = routes! { false:
     GET "/" "skep:versions" versions::list;
@@ -160,6 +184,10 @@ static ROOT: &[Route] = routes! { false:
     GET "/image/versions" "skep:versions" image::versions;
     GET "/image/v2" "skep:versions" image::versions;
     GET "/image/v2/" "skep:versions" image::versions;
+    GET "/network" "skep:versions" network::versions;
+    GET "/network/" "skep:versions" network::versions;
+    GET "/network/v2.0" "skep:versions" network::resources;
+    GET "/network/v2.0/" "skep:versions" network::resources;
     GET "/identity" "skep:versions" keystone::versions;
     GET "/identity/" "skep:versions" keystone::versions;
     GET "/identity/v3" "skep:versions" keystone::version;
@@ -176,9 +204,10 @@ pub fn paths() -> impl Iterator<Item = (Method, String)> {
 
 /// Every route with the full path of each of its mounts.
 fn all() -> impl Iterator<Item = (String, &'static Route)> {
-    let faces: [(&[&str], &'static [Route]); 5] = [
+    let faces: [(&[&str], &'static [Route]); 6] = [
         (COMPUTE_MOUNTS, COMPUTE),
         (IMAGE_MOUNTS, IMAGE),
+        (NETWORK_MOUNTS, NETWORK),
         (&[""], ROOT),
         (&[""], admin::ROUTES),
         (keystone::MOUNTS, keystone::ROUTES),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::fault::Fault;
+use crate::hash::uuid_of;
 
 /// A reference to an image, as `[registry/]name[:tag][@digest]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,14 +24,9 @@ impl ImageRef {
     }
 
     /// A UUID that is the same for the same reference everywhere, for clients which insist on one
-    /// (version 8 layout over a 128-bit FNV-1a hash; it identifies, it does not protect).
+    /// (it identifies, it does not protect).
     pub fn uuid(&self) -> Uuid {
-        let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-        for byte in self.0.bytes() {
-            hash ^= u128::from(byte);
-            hash = hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-        }
-        uuid::Builder::from_custom_bytes(hash.to_be_bytes()).into_uuid()
+        uuid_of(&self.0)
     }
 }
 

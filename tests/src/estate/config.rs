@@ -23,6 +23,7 @@ pub fn clouds(url: &str, user: &str) -> String {
     format!(
         "clouds:\n  {user}:\n    auth_type: admin_token\n    auth: {{endpoint: '{url}/v2.1', token: '{}'}}\n    \
          compute_endpoint_override: '{url}/compute/v2.1'\n    image_endpoint_override: '{url}/image'\n    \
+         network_endpoint_override: '{url}/network'\n    \
          identity_endpoint_override: '{url}/identity/v3'\n",
         token(user)
     )

@@ -9,7 +9,7 @@ async fn users_projects_and_roles_at_the_command_line() {
     let mut admin = estate.administrator();
     let token = admin.json("token issue");
     assert!(token["id"].as_str().is_some_and(|id| id.len() == 64), "{token}");
-    let types = ["compute", "identity", "image"];
+    let types = ["compute", "identity", "image", "network"];
     assert_eq!(admin.column("catalog list", "Type"), types);
     assert_eq!(admin.column("service list", "Type"), types);
     assert_eq!(admin.column("endpoint list --service compute --interface public", "Region"), ["RegionOne"]);

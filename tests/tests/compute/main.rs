@@ -2,6 +2,7 @@
 
 mod catalog;
 mod images;
+mod networks;
 mod placing;
 mod servers;
 

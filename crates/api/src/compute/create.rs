@@ -46,6 +46,10 @@ pub struct Create {
     pub group: Option<Uuid>,
     /// Whether a host was named: by the zone, or (2.74) as `host`.
     pub forced: Option<Forced>,
+    /// The id of a network that was named.
+    pub network: Option<String>,
+    /// Security groups that were named, apart from `default`.
+    pub security_groups: Vec<String>,
 }
 
 /// How a host was named.
@@ -126,9 +130,9 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
     let name = name(&server["name"])?;
     let image = image(server.get("imageRef"))?;
     check_block_devices(server.get("block_device_mapping_v2"), server.get("imageRef"))?;
-    check_security_groups(server.get("security_groups"))?;
+    let security_groups = security_groups(server.get("security_groups"))?;
     check_disk_config(server.get("OS-DCF:diskConfig"))?;
-    let no_network = no_network(server.get("networks"), version)?;
+    let (no_network, network) = network(server.get("networks"), version)?;
     let (metadata, reserved) = metadata(server.get("metadata"))?;
     let container = container::parse(server.remove("skep"), reserved, no_network)?;
     let (zone, zone_host) = zone(server.get("availability_zone"))?;
@@ -156,6 +160,8 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
         extra,
         group: hint,
         forced,
+        network,
+        security_groups,
         name,
         image,
         flavor: flavor(&server["flavorRef"])?,
@@ -234,28 +240,38 @@ fn flavor(value: &Value) -> Result<String, Refused> {
     }
 }
 
-/// `auto`, `none` or a list, mandatory from 2.37 on. The only network is the project's own, so a list
-/// can only be empty.
-fn no_network(value: Option<&Value>, version: Version) -> Result<bool, Refused> {
+/// Whether there is to be no network, and the id of the one that is named: `auto`, `none` or a list, mandatory from
+/// 2.37 on. The only network is the project's own, so a list is empty or names that.
+fn network(value: Option<&Value>, version: Version) -> Result<(bool, Option<String>), Refused> {
     match value {
         None if version >= Version(37) => {
             Err(Refused::bad("Invalid input for field/attribute server. 'networks' is a required property"))
         }
-        None => Ok(false),
-        Some(Value::String(word)) if version >= Version(37) && word == "none" => Ok(true),
-        Some(Value::String(word)) if version >= Version(37) && word == "auto" => Ok(false),
-        Some(Value::Array(list)) => match list.first() {
-            None => Ok(false),
-            Some(first) => {
+        None => Ok((false, None)),
+        Some(Value::String(word)) if version >= Version(37) && word == "none" => Ok((true, None)),
+        Some(Value::String(word)) if version >= Version(37) && word == "auto" => Ok((false, None)),
+        Some(Value::Array(list)) => match list.as_slice() {
+            [] => Ok((false, None)),
+            [Value::Object(one)] if one.iter().all(|(key, value)| key == "uuid" || asks_nothing(value)) => {
+                match one.get("uuid").and_then(Value::as_str) {
+                    Some(id) => Ok((false, Some(id.to_owned()))),
+                    None => Err(no_such_network("(without uuid)")),
+                }
+            }
+            [first, ..] => {
                 let named = ["uuid", "port"].iter().find_map(|key| first.get(key)?.as_str());
-                Err(Refused::bad(format!(
-                    "Network {} could not be found. Each project has one network of its own: use 'auto' or 'none' for networks.",
-                    named.unwrap_or("(without uuid)")
-                )))
+                Err(no_such_network(named.unwrap_or("(without uuid)")))
             }
         },
         Some(other) => Err(Refused::field("networks", other, "It is none of 'auto', 'none' and a list")),
     }
+}
+
+/// Refuses a network that is not the one of the caller's project.
+pub fn no_such_network(named: &str) -> Refused {
+    Refused::bad(format!(
+        "Network {named} could not be found, or not in the way asked for. Each project has one network of its own: use its id, 'auto' or 'none' for networks."
+    ))
 }
 
 type Pairs = BTreeMap<String, String>;
@@ -393,19 +409,24 @@ fn check_block_devices(value: Option<&Value>, image: Option<&Value>) -> Result<(
     Ok(())
 }
 
-fn check_security_groups(value: Option<&Value>) -> Result<(), Refused> {
+/// The security groups that are named, apart from `default`.
+fn security_groups(value: Option<&Value>) -> Result<Vec<String>, Refused> {
     let groups = match value {
-        None | Some(Value::Null) => return Ok(()),
+        None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(groups)) => groups,
         Some(other) => return Err(Refused::field("security_groups", other, "It is not of type 'array'")),
     };
-    match groups.iter().find(|group| group.get("name") != Some(&Value::from("default"))) {
-        None => Ok(()),
-        Some(group) => Err(Refused::bad(format!(
-            "Security group {} not found: the only one is 'default'.",
-            group.get("name").and_then(Value::as_str).unwrap_or("(without name)")
-        ))),
-    }
+    let name = |group: &Value| match group.get("name").and_then(Value::as_str) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(no_such_group("(without name)")),
+    };
+    let names: Result<Vec<String>, Refused> = groups.iter().map(name).collect();
+    Ok(names?.into_iter().filter(|name| name != "default").collect())
+}
+
+/// Refuses a security group that is not the one there is.
+pub fn no_such_group(named: &str) -> Refused {
+    Refused::bad(format!("Security group {named} not found: the only one is 'default'."))
 }
 
 pub(crate) fn check_disk_config(value: Option<&Value>) -> Result<(), Refused> {

@@ -16,6 +16,7 @@ use crate::edge::call::{Answered, Call};
 use crate::edge::json::{Object, answer, empty};
 use crate::edge::once;
 use crate::edge::refused::Refused;
+use crate::network;
 
 /// How many cells did not answer while a list was made.
 const DARK_CELLS: HeaderName = HeaderName::from_static("x-skep-dark-cells");
@@ -23,6 +24,7 @@ const DARK_CELLS: HeaderName = HeaderName::from_static("x-skep-dark-cells");
 /// `POST /servers`.
 pub async fn create(call: Call) -> Answered {
     let asked = create::parse(&call.body, call.version)?;
+    check_own_network(&call.caller.project, &asked)?;
     let verbs = call.verbs()?;
     let image = verbs.bootable(&call.caller, &asked.image).await?;
     verbs.check_fits(&call.caller, &image, &asked.flavor).await?;
@@ -57,6 +59,20 @@ pub async fn create(call: Call) -> Answered {
     match verbs.accept(caller, context, &prepared, keyed).await.map_err(missing_is_invalid)? {
         Accepted::Now => Ok(response),
         Accepted::Before(known) => once::replay(known),
+    }
+}
+
+/// Refuses networks and security groups that are not the ones of the project.
+fn check_own_network(project: &str, asked: &create::Create) -> Result<(), Refused> {
+    let is = |named: &str, id: Uuid| Uuid::try_parse(named) == Ok(id);
+    if let Some(named) = &asked.network
+        && !is(named, network::network_id(project))
+    {
+        return Err(create::no_such_network(named));
+    }
+    match asked.security_groups.iter().find(|named| !is(named, network::group_id(project))) {
+        Some(named) => Err(create::no_such_group(named)),
+        None => Ok(()),
     }
 }
 

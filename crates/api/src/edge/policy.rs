@@ -72,8 +72,8 @@ const BASE: &[(&str, &str)] = &[
 /// Longest chain of rules that name each other.
 const LONGEST_CHAIN: usize = 16;
 
-/// The rules. Names are Nova's where Nova has the route (`nova/policies/`), and Glance's for images
-/// (`glance/policies/`).
+/// The rules. Names are Nova's where Nova has the route (`nova/policies/`), Glance's for images
+/// and Neutron's for networks (`glance/policies/`, `neutron/conf/policies/`).
 pub const RULES: &[(&str, Need)] = &[
     ("skep:versions", Need::Anyone),
     ("skep:status", Need::Admin),
@@ -96,6 +96,16 @@ pub const RULES: &[(&str, Need)] = &[
     ("add_member", Need::Member),
     ("modify_member", Need::Member),
     ("delete_member", Need::Member),
+    ("get_network", Need::Reader),
+    ("get_subnet", Need::Reader),
+    ("get_port", Need::Reader),
+    ("get_security_group", Need::Reader),
+    ("delete_security_group", Need::Member),
+    ("get_floatingip", Need::Reader),
+    ("get_router", Need::Reader),
+    ("get_quota", Need::Reader),
+    ("delete_quota", Need::Admin),
+    ("skep:network:extensions", Need::Reader),
     ("os_compute_api:servers:index", Need::Reader),
     ("os_compute_api:servers:index:get_all_tenants", Need::Admin),
     ("os_compute_api:servers:detail:get_all_tenants", Need::Admin),

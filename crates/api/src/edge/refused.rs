@@ -87,6 +87,11 @@ impl Refused {
                 }
                 serde_json::json!({ nova_name(self.status): fault })
             }
+            Style::Neutron => serde_json::json!({ "NeutronError": {
+                "type": neutron_name(self.status),
+                "message": self.message,
+                "detail": "",
+            }}),
             Style::Keystone => serde_json::json!({ "error": {
                 "code": code,
                 "title": self.status.canonical_reason().unwrap_or("Error"),
@@ -119,12 +124,32 @@ pub enum Style {
     Nova,
     /// `{"error": {"code": 404, "title": …, "message": …}}`
     Keystone,
+    /// `{"NeutronError": {"type": "HTTPNotFound", "message": …, "detail": ""}}`
+    Neutron,
 }
 
 impl Style {
     /// The style of the face that `path` belongs to.
     pub fn of(path: &str) -> Self {
-        if path.starts_with("/identity") || path.starts_with("/v3") { Self::Keystone } else { Self::Nova }
+        match () {
+            () if path.starts_with("/identity") || path.starts_with("/v3") => Self::Keystone,
+            () if path.starts_with("/network") => Self::Neutron,
+            () => Self::Nova,
+        }
+    }
+}
+
+/// Neutron's name for a status that none of its own faults has.
+fn neutron_name(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "HTTPBadRequest",
+        401 => "HTTPUnauthorized",
+        403 => "PolicyNotAuthorized",
+        404 => "HTTPNotFound",
+        405 => "HTTPMethodNotAllowed",
+        409 => "HTTPConflict",
+        503 => "HTTPServiceUnavailable",
+        _ => "HTTPError",
     }
 }
 

@@ -176,7 +176,8 @@ async fn identify(shared: &Shared, parts: &Parts, base: &Base) -> Result<Arc<Kno
 
 /// The type of the service that a path belongs to, and the path below where it is mounted.
 fn service(path: &str) -> (&'static str, &str) {
-    let mounts = [("/compute", "compute"), ("/image", "image"), ("/identity", "identity")];
+    let mounts =
+        [("/compute", "compute"), ("/image", "image"), ("/identity", "identity"), ("/network", "network")];
     for (mount, service) in mounts {
         if let Some(rest) = path.strip_prefix(mount)
             && rest.starts_with('/')

@@ -13,6 +13,7 @@ const FACES: &[(&str, &str, &str)] = &[
     ("identity", "keystone", "/identity"),
     ("compute", "nova", "/compute/v2.1"),
     ("image", "glance", "/image"),
+    ("network", "neutron", "/network"),
 ];
 /// Ways to an endpoint; ours are all the same.
 const INTERFACES: [&str; 3] = ["public", "internal", "admin"];

@@ -39,6 +39,7 @@ fn by_token(url: &str, token: &str) -> String {
       token: {token}
     compute_endpoint_override: {url}/compute/v2.1
     image_endpoint_override: {url}/image
+    network_endpoint_override: {url}/network
     identity_endpoint_override: {url}/identity/v3
     identity_api_version: '3'
 "
