@@ -56,6 +56,8 @@ pub fn quotas_and_usage(story: &mut Story) {
     admin.ok("quota delete shop");
     assert_ne!(limit(&ana.json("quota show --compute"), instances, "Limit"), 1);
     ana.fails("quota set --instances 9 shop", "Policy doesn't allow");
-    assert_eq!(admin.column("usage list", "Project"), ["shop"]);
-    assert_eq!(ana.json("usage show")["Servers"], 1);
+    let shop = text(&admin.json("project show shop"), "id");
+    assert_eq!(admin.column("usage list", "Project"), [shop]);
+    let usage = ana.json("usage show");
+    assert_eq!(usage["Servers"][0]["flavor"], "story.small", "{usage}");
 }
