@@ -1,4 +1,4 @@
-//! Servers.
+//! Servers: what becomes of one, and what no container can.
 
 use std::time::Instant;
 
