@@ -6,10 +6,10 @@ mod images;
 mod servers;
 mod sizes;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::estate::Plan;
-use tests::{Estate, OpenStack};
+use tests::{Estate, OpenStack, eventually_blocking};
 
 /// The longest until a server is in a status.
 const REACHES: Duration = Duration::from_secs(120);
@@ -27,14 +27,10 @@ struct Story {
 impl Story {
     /// Asks until a server of Ana's is in a status.
     fn until(&mut self, server: &str, status: &str) {
-        let start = Instant::now();
-        loop {
+        eventually_blocking(REACHES, &format!("{server} is {status}"), || {
             let said = self.ana.run(&format!("server show -f value -c status {server}"));
-            if said.out.trim() == status {
-                return;
-            }
-            assert!(start.elapsed() < REACHES, "{server} is not {status}: {}{}", said.out, said.err);
-        }
+            if said.out.trim() == status { Ok(()) } else { Err(said.out + &said.err) }
+        });
     }
 }
 
@@ -61,6 +57,7 @@ async fn a_projects_day_at_the_command_line() {
     administration::quotas_and_usage(&mut story);
     servers::the_end(&mut story);
     let commands = story.admin.commands() + story.ana.commands() + story.bob.commands();
+    println!("{commands} commands");
     assert!(commands >= 120, "{commands} commands are too few to speak of clients that work");
     estate.at_rest().await;
 }

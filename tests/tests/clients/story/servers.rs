@@ -1,6 +1,6 @@
 //! Servers: what becomes of one, and what no container can.
 
-use std::time::Instant;
+use tests::eventually_blocking;
 
 use super::{REACHES, Story, text};
 
@@ -33,10 +33,11 @@ pub fn a_life(story: &mut Story) {
     assert_eq!(story.bob.column("server list", "Name"), [""; 0]);
 
     // What it says, and what is said of it.
-    let start = Instant::now();
-    while !ana.ok("console log show web").contains("two") {
-        assert!(start.elapsed() < REACHES, "its log does not come");
-    }
+    eventually_blocking(REACHES, "its log comes", || {
+        let said = ana.run("console log show web");
+        if said.out.contains("two") { Ok(()) } else { Err(said.out + &said.err) }
+    });
+    assert!(ana.ok("console log show web").contains("one"));
     assert!(!ana.ok("console log show --lines 1 web").contains("one"));
     ana.ok("server set --name front --description new --property a=b --tag red web");
     let shown = ana.json("server show front");
