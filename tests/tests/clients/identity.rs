@@ -28,7 +28,7 @@ async fn users_projects_and_roles_at_the_command_line() {
     assert_eq!(admin.json("project show shop")["enabled"], false);
     admin.ok("project set --enable shop");
     assert_eq!(admin.column("project list", "Name"), ["admin", "shop"]);
-    admin.fails("project show nowhere", "No project with a name or ID of 'nowhere' exists");
+    admin.fails("project show nowhere", "No Project found for nowhere");
 
     // Users and roles.
     let ana = admin.json("user create --project shop --email ana@example.org --password s3cret-of-ana ana");
