@@ -306,6 +306,7 @@ mod tests {
             "os_compute_api:os-suspend-server:resume",
             "os_compute_api:os-lock-server:lock",
             "os_compute_api:os-lock-server:unlock",
+            "os_compute_api:os-lock-server:unlock:unlock_override",
             "os_compute_api:os-admin-actions:reset_state",
             "os_compute_api:os-instance-actions:events",
             "os_compute_api:os-instance-actions:events:details",
