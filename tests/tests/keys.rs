@@ -214,7 +214,7 @@ async fn actions_are_done_once(postgres: bool) {
 
     // The same of a rebuild, after which the container has been written to.
     let wish = Rebuild {
-        image: "skep/web:2".parse().expect("legal"),
+        image: verbs.bootable(&caller(), "skep/web:2").await.expect("a reference"),
         name: None,
         metadata: None,
         description: None,
