@@ -43,11 +43,14 @@ pub async fn page(
     let keys: Vec<Key> =
         order.keys().iter().map(|&(sort, descending)| Key { expr: expr(sort), descending }).collect();
     let after = after.map(|place| place.0.iter().cloned().map(Into::into).collect());
-    let rows: Vec<Row> = tx.page(narrowed(head, narrow).page(&keys, after, limit)).await?;
+    let rows: Vec<Row> = tx.page(narrowed(head, narrow, among).page(&keys, after, limit)).await?;
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 
-fn narrowed(paged: Paged, narrow: &Narrow) -> Paged {
+/// What is mapped to a cell and was not heard to be made there is left to the caller, as its deadline may have passed
+/// since: of that nothing is left out by what only cells know.
+fn narrowed(paged: Paged, narrow: &Narrow, among: Among) -> Paged {
+    let or = if matches!(among, Among::Cell(_)) { "i.vm_state = 'building' OR " } else { "" };
     let mut paged = paged
         .and_if("i.project = ?", narrow.project.as_deref())
         .and_if("i.region = ?", narrow.region.as_deref())
@@ -55,18 +58,18 @@ fn narrowed(paged: Paged, narrow: &Narrow) -> Paged {
         .and_if("i.image_id = ?", narrow.image)
         .and_if("i.flavor = ?", narrow.flavor.as_deref())
         .and_if("i.locked = ?", narrow.locked)
-        .and_if("i.vm_state = ?", narrow.vm_state.as_deref())
-        .and_if("i.task_state = ?", narrow.task_state.as_deref())
+        .and_if(&format!("{or}i.vm_state = ?"), narrow.vm_state.as_deref())
+        .and_if(&format!("{or}i.task_state = ?"), narrow.task_state.as_deref())
         .and_if("i.host_name = ?", narrow.host.as_deref())
-        .and_if("i.updated_at >= ?", narrow.since)
-        .and_if("i.updated_at <= ?", narrow.before);
-    for (column, values) in [
-        ("i.instance", narrow.ids.iter().map(|id| (*id).into()).collect::<sql::Args>()),
-        ("i.status", narrow.status.iter().map(|status| status.as_str().into()).collect()),
+        .and_if(&format!("{or}i.updated_at >= ?"), narrow.since)
+        .and_if(&format!("{or}i.updated_at <= ?"), narrow.before);
+    for (or, column, values) in [
+        ("", "i.instance", narrow.ids.iter().map(|id| (*id).into()).collect::<sql::Args>()),
+        (or, "i.status", narrow.status.iter().map(|status| status.as_str().into()).collect()),
     ] {
         if !values.is_empty() {
             let marks = vec!["?"; values.len()].join(", ");
-            paged = paged.and(&format!("{column} IN ({marks})"), values);
+            paged = paged.and(&format!("{or}{column} IN ({marks})"), values);
         }
     }
     tagged(paged, narrow)

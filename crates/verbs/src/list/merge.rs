@@ -156,17 +156,23 @@ impl Verbs {
     ) -> Result<Vec<(Place, Seen)>, Fault> {
         let matching: Vec<Entry> =
             entries.into_iter().filter(|entry| plan.matches(&Facts::from(entry))).collect();
-        let places: Vec<(InstanceId, Place)> =
-            matching.iter().map(|entry| (entry.id, Facts::from(entry).place(&plan.order))).collect();
+        let place = |entry: &Entry| {
+            let facts = Facts::from(entry);
+            (entry.id, facts.place(&plan.order), plan.takes(&facts))
+        };
+        let places: Vec<(InstanceId, Place, bool)> = matching.iter().map(place).collect();
         let mut seen = match among {
             Among::Cell(_) => self.as_last_heard(matching).await?,
             _ => self.look(matching, &mut BTreeSet::new()).await?,
         };
-        let found = places.into_iter().filter_map(|(id, place)| Some((place, seen.remove(&id)?)));
-        let taken = |seen: &Seen| match seen {
-            Seen::Fresh(instance) => plan.takes(&Facts::from(&**instance)),
-            Seen::Dark(_) => true,
-        };
-        Ok(found.filter(|(_, seen)| taken(seen)).collect())
+        let found = places.into_iter().filter_map(|(id, place, heard)| {
+            let seen = seen.remove(&id)?;
+            let taken = match &seen {
+                Seen::Fresh(instance) => plan.takes(&Facts::from(&**instance)),
+                Seen::Dark(_) => heard,
+            };
+            taken.then_some((place, seen))
+        });
+        Ok(found.collect())
     }
 }
