@@ -74,7 +74,7 @@ async fn users_projects_and_roles_at_the_command_line() {
 
     // An application credential with less than she has.
     let ci = by_ana.json("application credential create --role reader --description CI ci");
-    assert_eq!(ci["Roles"], "reader", "{ci}");
+    assert_eq!((&ci["Roles"][0]["name"], &ci["Roles"][1]), (&"reader".into(), &().into()), "{ci}");
     let text = |name: &str| ci[name].as_str().unwrap_or_else(|| panic!("no {name}: {ci}")).to_owned();
     assert_eq!(by_ana.column("application credential list", "Name"), ["ci"]);
     let mut program = estate.by_credential(&text("ID"), &text("Secret"));
