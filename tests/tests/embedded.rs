@@ -1,6 +1,7 @@
 //! Stories on embedded parts: three cells, scripted engines, the in-process bus, SQLite; what dies here
 //! dies in the middle of whatever it does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use agent::engine::scripted::{Script, Verb};
@@ -58,6 +59,20 @@ async fn reaches(cloud: &Cloud, id: InstanceId, status: &str) -> Box<Instance> {
     .await
 }
 
+/// Waits until placement knows of room in every cell: each has taken an instance.
+async fn every_cell_takes_some(cloud: &Cloud) {
+    let mut cells = BTreeSet::new();
+    eventually(Duration::from_secs(60), "every cell takes instances", async || {
+        let id = boot(cloud, wish("first")).await;
+        cells.insert(reaches(cloud, id, "ACTIVE").await.cell);
+        delete(cloud, id).await;
+        let taking = cells.len();
+        if taking == cloud.cells.len() { Ok(()) } else { Err(format!("{taking} do")) }
+    })
+    .await;
+    at_rest(cloud).await;
+}
+
 async fn act(cloud: &Cloud, id: InstanceId, action: Action) {
     cloud.verbs.act(&caller(), &context(), id, action).await.expect("is accepted");
 }
@@ -91,8 +106,9 @@ async fn all_gone(cloud: &Cloud, ids: &[InstanceId]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn boots_stops_starts_reboots_and_goes_in_three_cells() {
     let cloud = Cloud::start(Plan::default()).await;
+    every_cell_takes_some(&cloud).await;
     let ids = boot_many(&cloud, 30).await;
-    let mut cells = std::collections::BTreeSet::new();
+    let mut cells = BTreeSet::new();
     for id in &ids {
         cells.insert(reaches(&cloud, *id, "ACTIVE").await.cell);
     }
@@ -310,6 +326,7 @@ async fn two_of_each_share_the_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_spreads_over_equal_hosts() {
     let cloud = Cloud::start(Plan { cells: 2, hosts: 2, slots: 200, ..Plan::default() }).await;
+    every_cell_takes_some(&cloud).await;
     let ids = cloud
         .verbs
         .boot(&caller(), &context(), Boot { count: 200, ..wish("burst") })
