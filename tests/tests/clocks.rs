@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use model::env::SystemRng;
 use model::time::SystemClock;
-use model::{Clock, ContainerSpec, Env, InstanceId, Timestamp};
-use tests::cloud::{Cloud, Plan, caller, context};
+use model::{Clock, Env, InstanceId, Timestamp};
+use tests::cloud::{Cloud, Plan, caller, context, wish};
 use tests::eventually;
-use verbs::{Boot, Seen};
+use verbs::Seen;
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -33,19 +33,7 @@ impl Clock for Jumping {
 }
 
 async fn boot(cloud: &Cloud, name: &str) -> InstanceId {
-    let wish = Boot {
-        name: name.into(),
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: "1".into(),
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        extra: Default::default(),
-        zone: None,
-        region: String::new(),
-        description: None,
-        count: 1,
-    };
-    cloud.verbs.boot(&caller(), &context(), wish).await.expect("is accepted")[0].id
+    cloud.verbs.boot(&caller(), &context(), wish(name)).await.expect("is accepted")[0].id
 }
 
 async fn active(cloud: &Cloud, ids: &[InstanceId]) {

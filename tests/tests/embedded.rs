@@ -7,26 +7,11 @@ use std::time::Duration;
 use agent::engine::scripted::{Script, Verb};
 use model::drill::Drill;
 use model::instance::Action;
-use model::{ContainerSpec, Fault, FaultKind, Instance, InstanceId};
+use model::{Fault, FaultKind, Instance, InstanceId};
 use rpc::local::Faults;
-use tests::cloud::{Cloud, Plan, caller, context};
+use tests::cloud::{Cloud, Plan, caller, context, wish};
 use tests::eventually;
 use verbs::{Boot, Query, Seen};
-
-fn wish(name: &str) -> Boot {
-    Boot {
-        name: name.into(),
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: "1".into(),
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        zone: None,
-        region: String::new(),
-        description: None,
-        extra: Default::default(),
-        count: 1,
-    }
-}
 
 async fn boot(cloud: &Cloud, wish: Boot) -> InstanceId {
     cloud.verbs.boot(&caller(), &context(), wish).await.expect("is accepted")[0].id

@@ -8,27 +8,15 @@ use model::drill::Drill;
 use model::failpoint::{self, Mode};
 use model::{ContainerSpec, FaultKind, Flavor, InstanceId, RequestSpec, Timestamp};
 use sql::{Settings, Work};
-use tests::cloud::{Cloud, Plan, admin, caller, context};
+use tests::cloud::{Cloud, Plan, admin, caller, context, wish};
 use tests::eventually;
 use verbs::admin::By;
-use verbs::{Boot, Query, Seen};
+use verbs::{Query, Seen};
 
 const LONG: Duration = Duration::from_secs(60);
 
 async fn boot(cloud: &Cloud, name: &str) -> InstanceId {
-    let wish = Boot {
-        name: name.into(),
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: "1".into(),
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        zone: None,
-        region: String::new(),
-        description: None,
-        extra: Default::default(),
-        count: 1,
-    };
-    cloud.verbs.boot(&caller(), &context(), wish).await.expect("is accepted")[0].id
+    cloud.verbs.boot(&caller(), &context(), wish(name)).await.expect("is accepted")[0].id
 }
 
 async fn at_rest(cloud: &Cloud) {

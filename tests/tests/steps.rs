@@ -7,25 +7,10 @@ use std::time::Duration;
 use agent::engine::scripted::Verb;
 use futures::StreamExt;
 use model::failpoint::{self, Mode, Point};
-use model::{ContainerSpec, Fault, FaultKind, InstanceId};
-use tests::cloud::{Cloud, Plan, caller, context};
+use model::{Fault, FaultKind, InstanceId};
+use tests::cloud::{Cloud, Plan, caller, context, wish};
 use tests::eventually;
 use verbs::{Boot, Seen};
-
-fn wish(name: &str, flavor: &str) -> Boot {
-    Boot {
-        name: name.into(),
-        image: "skep/web:1".parse().expect("legal"),
-        flavor: flavor.into(),
-        container: ContainerSpec::default(),
-        metadata: Default::default(),
-        zone: None,
-        region: String::new(),
-        description: None,
-        extra: Default::default(),
-        count: 1,
-    }
-}
 
 /// What each case is run over: instances that boot, some of them refused by a cell first, one that fits
 /// nowhere, one that is deleted while it is built, and one that is deleted while it runs.
@@ -43,9 +28,12 @@ async fn boot(cloud: &Cloud, wish: Boot) -> InstanceId {
 async fn start() -> (Cloud, InstanceId) {
     let plan = Plan { cells: 2, hosts: 1, lease: Duration::from_millis(1_500), ..Plan::default() };
     let cloud = Cloud::start(plan).await;
-    let running = boot(&cloud, wish("runs", "1")).await;
-    let before =
-        Work { active: vec![running], error: boot(&cloud, wish("huge", "5")).await, deleted: vec![] };
+    let running = boot(&cloud, wish("runs")).await;
+    let before = Work {
+        active: vec![running],
+        error: boot(&cloud, Boot { flavor: "5".into(), ..wish("huge") }).await,
+        deleted: vec![],
+    };
     settled(&cloud, "before the case", &before).await;
     cloud.cells[0].hosts[0].1.fail(Verb::Create, Fault::new(FaultKind::Engine, "not here"), 1_000);
     (cloud, running)
@@ -56,10 +44,10 @@ async fn work(cloud: &Cloud, running: InstanceId) -> Work {
     let mut active = Vec::new();
     // So many that it would be a wonder if none of them came to the cell that refuses.
     for n in 0..12 {
-        active.push(boot(wish(&format!("a{n}"), "1")).await);
+        active.push(boot(wish(&format!("a{n}"))).await);
     }
-    let error = boot(wish("huge", "5")).await;
-    let deleted = boot(wish("gone", "1")).await;
+    let error = boot(Boot { flavor: "5".into(), ..wish("huge") }).await;
+    let deleted = boot(wish("gone")).await;
     for id in [deleted, running] {
         cloud.verbs.delete(&caller(), &context(), id).await.expect("is accepted");
     }

@@ -1,6 +1,7 @@
 //! What an operator's check reads of the API database.
 
 use model::{CellId, InstanceId};
+use serde::Serialize;
 use sql::{Error, Rows, args};
 use uuid::Uuid;
 
@@ -41,8 +42,8 @@ pub async fn mappings(
     Ok(rows.into_iter().map(|(id, cell, live)| (InstanceId(id), cell.map(CellId), live)).collect())
 }
 
-/// A task, for operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A task of the API level, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Task {
     /// Its id.
     pub id: Uuid,
@@ -52,11 +53,12 @@ pub struct Task {
     pub instance: InstanceId,
     /// How often it was leased.
     pub attempt: i64,
-    /// Whether it was set aside.
+    /// Whether it was set aside, as nobody could read it.
     pub parked: bool,
     /// Whether a worker holds it.
     pub held: bool,
     /// Why it last failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// When it was asked for: microseconds since 1970, UTC.
     pub created_at: i64,

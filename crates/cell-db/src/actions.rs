@@ -22,11 +22,7 @@ pub async fn record(
     (caller, context): (&Caller, &Context),
     now: Timestamp,
 ) -> Result<bool, Error> {
-    const SQL: &str = "INSERT INTO action (id, instance, action, request_id, user_id, project, at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
-    let (request, user, project) =
-        (context.request_id.as_str(), caller.user.as_str(), caller.project.as_str());
-    Ok(tx.exec(SQL, args![id, instance, action.word(), request, user, project, now]).await? == 1)
+    put(tx, id, instance, action.word(), (caller, context), (now, None)).await
 }
 
 /// An action that was asked for in this cell.
@@ -78,12 +74,24 @@ pub async fn record_done(
     (caller, context): (&Caller, &Context),
     now: Timestamp,
 ) -> Result<bool, Error> {
+    put(tx, id, instance, word, (caller, context), (now, Some(now))).await
+}
+
+async fn put(
+    tx: &mut Tx,
+    id: Uuid,
+    instance: InstanceId,
+    word: &'static str,
+    (caller, context): (&Caller, &Context),
+    (at, succeeded): (Timestamp, Option<Timestamp>),
+) -> Result<bool, Error> {
     const SQL: &str = "INSERT INTO action
             (id, instance, action, request_id, user_id, project, at, finished_at, result)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 'Success') ON CONFLICT (id) DO NOTHING";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
     let (request, user, project) =
         (context.request_id.as_str(), caller.user.as_str(), caller.project.as_str());
-    Ok(tx.exec(SQL, args![id, instance, word, request, user, project, now]).await? == 1)
+    let result = succeeded.map(|_| "Success".to_owned());
+    Ok(tx.exec(SQL, args![id, instance, word, request, user, project, at, succeeded, result]).await? == 1)
 }
 
 /// Ends what is under way of instances that came to rest; `true` means that it went well.

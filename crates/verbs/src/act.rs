@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cell_db::{actions, instances};
 use model::instance::{Action, Stage};
 use model::{Caller, CellId, Context, Fault, FaultKind, HostId, InstanceId};
+use router::CellHandle;
 use rpc::contract::ConsoleTail;
 use rpc::{Address, Bell};
 use sql::{Error, Work};
@@ -55,13 +56,10 @@ impl Verbs {
                 Found::Dark(unseen) => return Err(unseen.why.into()),
             };
             let cell = self.inner.router.cell(row.cell.unwrap_or(CellId::ZERO))?;
-            if let Some(once) = once {
-                let done = cell.read(move |tx| -> Work<'_, bool> {
-                    Box::pin(async move { actions::is_recorded(tx, once).await })
-                });
-                if done.await? {
-                    return Ok(());
-                }
+            if let Some(once) = once
+                && is_done(&cell, once).await?
+            {
+                return Ok(());
             }
             check_lock(caller, id, &row.spec)?;
             action.check(id, row.stage, row.power, row.task)?;
@@ -108,10 +106,7 @@ impl Verbs {
         id: InstanceId,
         lines: Option<u32>,
     ) -> Result<String, Fault> {
-        let row = match self.find(caller, id).await? {
-            Found::Row(row) | Found::Waiting(row) => row,
-            Found::Dark(unseen) => return Err(unseen.why.into()),
-        };
+        let row = self.row(caller, id).await?;
         let (Some((host, _)), Some(cell)) = (row.host, row.cell) else {
             return match row.stage {
                 Stage::Tombstone => Err(no_such_instance(id)),
@@ -129,4 +124,11 @@ impl Verbs {
             Err(fault) => Err(fault),
         }
     }
+}
+
+/// Whether an earlier attempt with the same `once` did in the cell what it was to do.
+pub(crate) async fn is_done(cell: &CellHandle, once: Uuid) -> Result<bool, Error> {
+    let done = cell
+        .read(move |tx| -> Work<'_, bool> { Box::pin(async move { actions::is_recorded(tx, once).await }) });
+    done.await
 }

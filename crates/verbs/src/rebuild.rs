@@ -12,10 +12,10 @@ use rpc::Bell;
 use sql::{Error, Work};
 use uuid::Uuid;
 
+use crate::act::is_done;
 use crate::amend::check_lock;
 use crate::boot::check_metadata;
 use crate::images::check_fits;
-use crate::show::Found;
 use crate::{Verbs, no_such_instance};
 
 /// What a rebuild changes; what is not named stays as it is.
@@ -73,19 +73,13 @@ impl Verbs {
         let action = Action::Rebuild;
         let mut patience = 5;
         loop {
-            let row = match self.find(caller, id).await? {
-                Found::Row(row) | Found::Waiting(row) => row,
-                Found::Dark(unseen) => return Err(unseen.why.into()),
-            };
+            let row = self.row(caller, id).await?;
             let cell = self.inner.router.cell(row.cell.unwrap_or(CellId::ZERO))?;
             // What is on no host was never rebuilt.
-            if let Some(once) = once.filter(|_| row.host.is_some()) {
-                let done = cell.read(move |tx| -> Work<'_, bool> {
-                    Box::pin(async move { actions::is_recorded(tx, once).await })
-                });
-                if done.await? {
-                    return Ok(row);
-                }
+            if let Some(once) = once.filter(|_| row.host.is_some())
+                && is_done(&cell, once).await?
+            {
+                return Ok(row);
             }
             check_lock(caller, id, &row.spec)?;
             check_fits(&work.2.image, &row.spec.flavor)?;
@@ -146,10 +140,7 @@ impl Verbs {
         id: InstanceId,
         in_error: bool,
     ) -> Result<(), Fault> {
-        let row = match self.find(caller, id).await? {
-            Found::Row(row) | Found::Waiting(row) => row,
-            Found::Dark(unseen) => return Err(unseen.why.into()),
-        };
+        let row = self.row(caller, id).await?;
         let (Some(cell), Some(_)) = (row.cell, &row.host) else {
             return Err(Fault::conflict(format!("Instance {id} is on no host: there is no state to set")));
         };

@@ -128,6 +128,17 @@ impl Verbs {
         }
     }
 
+    /// An instance as its cell or, before that, the API level has it.
+    ///
+    /// # Errors
+    /// There is none for this caller; unavailable if its cell does not answer.
+    pub(crate) async fn row(&self, caller: &Caller, id: InstanceId) -> Result<Box<Instance>, Fault> {
+        match self.find(caller, id).await? {
+            Found::Row(row) | Found::Waiting(row) => Ok(row),
+            Found::Dark(unseen) => Err(unseen.why.into()),
+        }
+    }
+
     /// What is known of an instance whose cell does not answer.
     async fn dark(&self, unseen: Unseen) -> Seen {
         let Unseen { mapping, spec, .. } = unseen;

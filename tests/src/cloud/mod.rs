@@ -2,6 +2,7 @@
 //! in-process bus, with the scripted engine. Killing a role drops its runtime in the middle of whatever
 //! it does, as a kill does a process.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,15 @@ use std::time::Duration;
 use agent::Agent;
 use agent::engine::scripted::{Script, Scripted};
 use model::drill::Gate;
+use model::extra::Extra;
 use model::failpoint::Failpoints;
-use model::{Caller, Cell, CellId, CellState, Context, Env, HostId, Resources};
+use model::{Caller, Cell, CellId, CellState, ContainerSpec, Context, Env, HostId, Resources};
 use router::Router;
 use rpc::Connector;
 use sql::{Settings, Work};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
-use verbs::Verbs;
+use verbs::{Boot, Verbs};
 
 use crate::check::{Books, Engines, Violations};
 
@@ -141,6 +143,22 @@ pub fn caller() -> Caller {
 /// An administrator.
 pub fn admin() -> Caller {
     Caller { user: "root".into(), project: "admin".into(), roles: vec!["admin".into()] }
+}
+
+/// A server of the smallest flavor.
+pub fn wish(name: &str) -> Boot {
+    Boot {
+        name: name.into(),
+        image: "skep/web:1".parse().expect("legal"),
+        flavor: "1".into(),
+        container: ContainerSpec::default(),
+        metadata: BTreeMap::default(),
+        zone: None,
+        region: String::new(),
+        description: None,
+        extra: Extra::default(),
+        count: 1,
+    }
 }
 
 /// The context of a story's requests.

@@ -25,6 +25,19 @@ fn grouped(name: &str, group: &str) -> Value {
     wish
 }
 
+/// Asks for so many servers of a group, all at the same time.
+async fn create_at_once(face: &Arc<Face>, group: &str, count: usize) {
+    let tries: Vec<_> = (0..count)
+        .map(|n| {
+            let (face, wish) = (face.clone(), grouped(&format!("s{n}"), group));
+            tokio::spawn(async move { face.post("ann", 90, "/servers", wish).await.is(202) })
+        })
+        .collect();
+    for one in tries {
+        one.await.expect("is accepted");
+    }
+}
+
 /// Waits until all of ann's servers have settled, and gives their hosts; those in error have none.
 async fn hosts(face: &Face, count: usize) -> Vec<Option<String>> {
     eventually(Duration::from_secs(120), "all have settled", async || {
@@ -64,15 +77,7 @@ async fn two_hundred_at_the_same_time_never_share_a_host(postgres: bool) {
     face.put("admin", 64, "/os-quota-sets/p", quota).await.is(200);
     let id = group(&face, "anti-affinity", json!({})).await;
     let face = Arc::new(face);
-    let tries: Vec<_> = (0..200)
-        .map(|n| {
-            let (face, wish) = (face.clone(), grouped(&format!("s{n}"), &id));
-            tokio::spawn(async move { face.post("ann", 90, "/servers", wish).await.is(202) })
-        })
-        .collect();
-    for one in tries {
-        one.await.expect("is accepted");
-    }
+    create_at_once(&face, &id, 200).await;
     let found = hosts(&face, 200).await;
     let placed: Vec<&String> = found.iter().flatten().collect();
     let distinct: BTreeSet<&&String> = placed.iter().collect();
@@ -87,15 +92,7 @@ async fn groups_ask_for_one_host_or_for_few_on_each() {
     let (_cloud, face) = cloud_of(Plan { cells: 2, hosts: 2, ..Plan::default() }).await;
     let id = group(&face, "affinity", json!({})).await;
     let face = Arc::new(face);
-    let tries: Vec<_> = (0..6)
-        .map(|n| {
-            let (face, wish) = (face.clone(), grouped(&format!("s{n}"), &id));
-            tokio::spawn(async move { face.post("ann", 90, "/servers", wish).await.is(202) })
-        })
-        .collect();
-    for one in tries {
-        one.await.expect("is accepted");
-    }
+    create_at_once(&face, &id, 6).await;
     let found: BTreeSet<_> = hosts(&face, 6).await.into_iter().collect();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(!found.contains(&None), "all run");

@@ -1,6 +1,7 @@
 //! Changing servers: `PUT /servers/{id}` and the body of a rebuild.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
@@ -60,21 +61,24 @@ pub fn hostname(asked: &Map<String, Value>, version: Version) -> Result<Option<S
 
 /// `accessIPv4`; an empty text takes it away.
 pub fn access_ipv4(asked: &Map<String, Value>) -> Result<Option<String>, Refused> {
-    let Some(text) = read::text(asked, "accessIPv4", (0, 64))? else { return Ok(None) };
-    match text.parse::<Ipv4Addr>() {
-        _ if text.is_empty() => Ok(Some(text)),
-        Ok(address) => Ok(Some(address.to_string())),
-        Err(_) => Err(Refused::field("accessIPv4", &Value::String(text), "It is not an 'ipv4'")),
-    }
+    address::<Ipv4Addr>(asked, "accessIPv4", "ipv4")
 }
 
 /// `accessIPv6`, in the form of RFC 5952; an empty text takes it away.
 pub fn access_ipv6(asked: &Map<String, Value>) -> Result<Option<String>, Refused> {
-    let Some(text) = read::text(asked, "accessIPv6", (0, 64))? else { return Ok(None) };
-    match text.parse::<Ipv6Addr>() {
+    address::<Ipv6Addr>(asked, "accessIPv6", "ipv6")
+}
+
+fn address<A: FromStr + ToString>(
+    asked: &Map<String, Value>,
+    field: &str,
+    format: &str,
+) -> Result<Option<String>, Refused> {
+    let Some(text) = read::text(asked, field, (0, 64))? else { return Ok(None) };
+    match text.parse::<A>() {
         _ if text.is_empty() => Ok(Some(text)),
         Ok(address) => Ok(Some(address.to_string())),
-        Err(_) => Err(Refused::field("accessIPv6", &Value::String(text), "It is not an 'ipv6'")),
+        Err(_) => Err(Refused::field(field, &Value::String(text), format!("It is not an '{format}'"))),
     }
 }
 

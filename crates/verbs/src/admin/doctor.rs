@@ -10,7 +10,7 @@ use std::time::Duration;
 use api_db::doctor;
 use cell_db::archive::Orphan;
 use cell_db::{archive, roster};
-use model::{Cell, InstanceId};
+use model::{Cell, CellId, InstanceId};
 use router::Which;
 use serde::Serialize;
 use sql::{Error, Work};
@@ -218,11 +218,11 @@ impl Admin {
             after = *last;
             let ids: Vec<InstanceId> = page.iter().filter(|(_, living)| *living).map(|(id, _)| *id).collect();
             let asked = ids.clone();
-            let read = self.db.read(move |tx| -> Work<'_, Vec<(InstanceId, Option<model::CellId>, bool)>> {
+            let read = self.db.read(move |tx| -> Work<'_, Vec<(InstanceId, Option<CellId>, bool)>> {
                 let ids = asked.clone();
                 Box::pin(async move { doctor::mappings(tx, &ids).await })
             });
-            let known: BTreeMap<InstanceId, (Option<model::CellId>, bool)> =
+            let known: BTreeMap<InstanceId, (Option<CellId>, bool)> =
                 read.await?.into_iter().map(|(id, cell, live)| (id, (cell, live))).collect();
             for id in ids {
                 match known.get(&id) {
@@ -319,16 +319,12 @@ impl Admin {
     ///
     /// # Errors
     /// If the API database does not answer.
-    pub async fn tasks(&self, by: &By, parked: bool, limit: i64) -> Result<Vec<TaskView>, Denied> {
+    pub async fn tasks(&self, by: &By, parked: bool, limit: i64) -> Result<Vec<doctor::Task>, Denied> {
         only_admins(by)?;
         let read = self.db.read(move |tx| -> Work<'_, Vec<doctor::Task>> {
             Box::pin(async move { doctor::tasks(tx, parked, limit).await })
         });
-        let view = |task: doctor::Task| {
-            let doctor::Task { id, kind, instance, attempt, parked, held, fault, created_at } = task;
-            TaskView { id, kind, instance, attempt, parked, held, fault, created_at }
-        };
-        Ok(read.await?.into_iter().map(view).collect())
+        Ok(read.await?)
     }
 }
 
@@ -337,37 +333,15 @@ fn is_uneven(host: &HostView) -> bool {
     !host.mapped || host.registered == Some(false)
 }
 
-/// A task of the API level, as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TaskView {
-    /// Its id.
-    pub id: Uuid,
-    /// Kind and version.
-    pub kind: String,
-    /// The instance that it works on.
-    pub instance: InstanceId,
-    /// How often it was leased.
-    pub attempt: i64,
-    /// Whether it was set aside, as nobody could read it.
-    pub parked: bool,
-    /// Whether a worker holds it.
-    pub held: bool,
-    /// Why it last failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fault: Option<String>,
-    /// When it was asked for: microseconds since 1970, UTC.
-    pub created_at: i64,
-}
-
 impl Diagnosis {
-    fn put(
+    fn add(
         &mut self,
         code: &'static str,
         cell: Option<&str>,
         subject: Option<String>,
         what: &str,
         fix: &str,
-    ) -> &mut Finding {
+    ) {
         self.findings.push(Finding {
             code,
             cell: cell.map(str::to_owned),
@@ -377,19 +351,6 @@ impl Diagnosis {
             safe: false,
             fixed: false,
         });
-        let at = self.findings.len() - 1;
-        &mut self.findings[at]
-    }
-
-    fn add(
-        &mut self,
-        code: &'static str,
-        cell: Option<&str>,
-        subject: Option<String>,
-        what: &str,
-        fix: &str,
-    ) {
-        self.put(code, cell, subject, what, fix);
     }
 
     fn mended(
@@ -401,8 +362,10 @@ impl Diagnosis {
         fix: &str,
         fixed: bool,
     ) {
-        let finding = self.put(code, cell, subject, what, fix);
-        (finding.safe, finding.fixed) = (true, fixed);
+        self.add(code, cell, subject, what, fix);
+        if let Some(finding) = self.findings.last_mut() {
+            (finding.safe, finding.fixed) = (true, fixed);
+        }
     }
 
     fn dark(&mut self, cell: &Cell, error: &Error) {

@@ -35,11 +35,12 @@ use sql::{Error, Work};
 use uuid::Uuid;
 
 pub use api_db::cells::Change;
+pub use api_db::doctor::Task;
 pub use archive::{Done, Orphans, Terms};
 pub use cells::{Created, NewCell, Options};
 pub use denied::{Denied, Why};
 pub use discover::{CellScan, Found, Scan};
-pub use doctor::{Diagnosis, Finding, TaskView};
+pub use doctor::{Diagnosis, Finding};
 pub use hosts::{HostView, HostsView};
 pub use index::Rebuilt;
 pub use instances::{Adopted, Verdict};
