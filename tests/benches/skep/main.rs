@@ -22,6 +22,7 @@ mod overload;
 mod rows;
 mod show;
 mod table;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
                 "overload" => overload::measure(options).await?,
                 "edge" => edge::measure(options).await?,
                 "dev" => desk::measure(options).await?,
+                "tokens" => tokens::measure(options).await?,
                 "lists" => lists::measure(options).await?,
                 "hold" => cloud::hold().await?,
                 _ => cli::measure(options).await?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 /// Every scenario that measures.
-const SCENARIOS: [&str; 8] = ["boot", "show", "lists", "overload", "edge", "docker", "dev", "cli"];
+const SCENARIOS: [&str; 9] = ["boot", "show", "tokens", "lists", "overload", "edge", "docker", "dev", "cli"];
 /// The one that lets others measure.
 const HOLD: &str = "hold";
 
@@ -14,6 +14,7 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
 
   boot      boots to ACTIVE with the scripted engine, beside durable commits
   show      show and list, beside a bare HTTP server over the same rows
+  tokens    checks of tokens, from memory and from the database
   overload  goodput at up to three times the load that can be carried
   edge      latency beside 10,000 idle connections, slow heads and slow bodies
   lists     lists of many rows in many cells, beside the bare queries, with a cell frozen
