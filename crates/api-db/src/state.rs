@@ -1,7 +1,7 @@
 //! The stored states of API-level tasks. These are wire types: variants are added, never changed, and
 //! golden files of them are decoded for ever.
 
-use model::{CellId, Fault, TaskId};
+use model::{CellId, Fault, Incarnation, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,6 +20,18 @@ pub struct Refusal {
     pub fault: Fault,
 }
 
+/// What a cell had published when it was asked whether it is full: what it read of its hosts for the version after
+/// the next, it read after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The cell.
+    pub cell: CellId,
+    /// Its database's incarnation; versions of another cannot be compared.
+    pub incarnation: Incarnation,
+    /// The version of its summary.
+    pub version: i64,
+}
+
 /// Building an instance: pick a cell, insert there, wait for the outcome; in the end bury in cell0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "at")]
@@ -28,6 +40,9 @@ pub enum Build {
     Pick {
         /// Cells that cannot take it.
         refused: Vec<Refusal>,
+        /// Cells that were asked whether they are full.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        asked: Vec<Asked>,
     },
     /// Bound to a cell: insert there (again), and wait for the outcome. Counts as unsettled there.
     Bound {
@@ -73,8 +88,13 @@ mod tests {
         let refused = vec![Refusal { cell, fault: fault.clone() }];
         let builds: Vec<Value> =
             serde_json::from_str(include_str!("../tests/golden/build-1.json")).expect("golden file");
-        let expected =
-            [Build::Pick { refused: vec![] }, Build::Bound { cell, refused }, Build::Bury { fault }];
+        let asked = vec![Asked { cell, incarnation: Incarnation(uuid::Uuid::nil()), version: 7 }];
+        let expected = [
+            Build::Pick { refused: vec![], asked: vec![] },
+            Build::Bound { cell, refused },
+            Build::Bury { fault },
+            Build::Pick { refused: vec![], asked },
+        ];
         assert_eq!(builds.len(), expected.len());
         for (stored, expected) in builds.into_iter().zip(expected) {
             assert_eq!(from_json::<Build>(id, stored.clone()).expect("is read"), expected);

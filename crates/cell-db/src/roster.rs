@@ -93,7 +93,7 @@ pub async fn counts(tx: &mut Tx) -> Result<Counts, Error> {
         hosts: all.len() as i64,
         hosts_ready: all.iter().filter(|host| host.enabled && host.healthy).count() as i64,
         instances: crate::instances::count(tx).await?,
-        published: summary::read(tx).await?.map(|summary| summary.at),
+        published: summary::read(tx).await?.map(|(_, summary)| summary.at),
     })
 }
 

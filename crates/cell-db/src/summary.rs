@@ -1,21 +1,42 @@
 //! What the cell publishes of itself for placement on the level above.
 
-use model::{Summary, Timestamp};
+use model::host::Host;
+use model::{Incarnation, Summary, Timestamp};
 use sql::{Error, Json, args};
+use uuid::Uuid;
 
-use crate::Tx;
+use crate::{Tx, claims, hosts};
 
-/// Publishes `body`, with a version above the last one.
-pub async fn write(tx: &mut Tx, body: &Summary, now: Timestamp) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO summary (one, version, at, body) VALUES (1, 1, $1, $2)
-        ON CONFLICT (one) DO UPDATE SET version = summary.version + 1, at = excluded.at, body = excluded.body";
-    let json = serde_json::to_value(body).map_err(|error| Error::corrupt("a summary", error))?;
-    tx.exec(SQL, args![now, json]).await.map(drop)
+/// Publishes what `sum` makes of all hosts and of how many instances wait for one, and gives it.
+///
+/// Publications come one after the other: the version is raised, and held, before anything is read. So whoever has
+/// read version n knows that version n + 2 tells of a time after that: its reading began when n + 1, which may have
+/// been under way, was done.
+pub async fn publish(
+    tx: &mut Tx,
+    now: Timestamp,
+    sum: impl FnOnce(Vec<Host>, i64) -> Summary,
+) -> Result<Summary, Error> {
+    const RAISE: &str = "INSERT INTO summary (one, version, at, body) VALUES (1, 1, $1, $2)
+        ON CONFLICT (one) DO UPDATE SET version = summary.version + 1 RETURNING version";
+    const WRITE: &str = "UPDATE summary SET at = $1, body = $2 WHERE one = 1";
+    let json =
+        |body: &Summary| serde_json::to_value(body).map_err(|error| Error::corrupt("a summary", error));
+    let raised: Option<(i64,)> = tx.opt(RAISE, args![now, json(&Summary::default())?]).await?;
+    let (version,) = raised.ok_or_else(|| Error::corrupt("summary.version", "none"))?;
+    let hosts = hosts::all(tx).await?;
+    let waiting = claims::count_waiting(tx).await?;
+    let body = Summary { version, at: now, ..sum(hosts, waiting) };
+    tx.exec(WRITE, args![now, json(&body)?]).await?;
+    Ok(body)
 }
 
-/// What was last published, if anything.
-pub async fn read(tx: &mut Tx) -> Result<Option<Summary>, Error> {
-    const SQL: &str = "SELECT version, at, body FROM summary WHERE one = 1";
-    let row: Option<(i64, i64, Json<Summary>)> = tx.opt(SQL, vec![]).await?;
-    Ok(row.map(|(version, at, body)| Summary { version, at: Timestamp(at), ..body.0 }))
+/// What was last published, if anything, in this incarnation of the database.
+pub async fn read(tx: &mut Tx) -> Result<Option<(Incarnation, Summary)>, Error> {
+    const SQL: &str = "SELECT m.incarnation, s.version, s.at, s.body FROM summary s, schema_meta m
+        WHERE s.one = 1 AND m.one = 1";
+    let row: Option<(Uuid, i64, i64, Json<Summary>)> = tx.opt(SQL, vec![]).await?;
+    Ok(row.map(|(incarnation, version, at, body)| {
+        (Incarnation(incarnation), Summary { version, at: Timestamp(at), ..body.0 })
+    }))
 }

@@ -40,10 +40,11 @@ struct Done {
 /// Places whenever the bell rings, something inside asks for it, or a second has passed.
 pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: CancellationToken) {
     loop {
+        let mut rung = false;
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            () = bell.rung() => {}
+            () = bell.rung() => rung = true,
             () = conductor.place.notified() => {}
             () = tokio::time::sleep(Duration::from_secs(1)), if !planted(Bug::DoorbellOnly) => {}
         }
@@ -61,6 +62,10 @@ pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: 
                     break;
                 }
             }
+        }
+        if rung && !placed {
+            // Somebody above wants to know what fits here.
+            conductor.changed.notify_one();
         }
         if placed {
             let _ = shutdown.run_until_cancelled(tokio::time::sleep(GATHER)).await;

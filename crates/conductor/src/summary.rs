@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_db::{claims, hosts, summary};
+use cell_db::summary;
 use model::Summary;
+use model::host::Host;
 use rpc::Bell;
 use scheduler::hosts::Snapshot;
 use sql::{Error, Work};
@@ -38,17 +39,14 @@ pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) 
 /// Publishes, and says how many hosts may be placed on.
 async fn publish(conductor: &Conductor) -> Result<i64, Error> {
     let now = conductor.env.now();
+    let sum = |all: Vec<Host>, waiting: i64| {
+        let (hosts, free, frontier) = Snapshot::new(all, BTreeSet::new()).frontier();
+        Summary { hosts, free, frontier, waiting, ..Summary::default() }
+    };
     conductor
         .db
         .write(move |tx| -> Work<'_, i64> {
-            Box::pin(async move {
-                let snapshot = Snapshot::new(hosts::all(tx).await?, BTreeSet::new());
-                let (hosts, free, frontier) = snapshot.frontier();
-                let waiting = claims::count_waiting(tx).await?;
-                let body = Summary { version: 0, at: now, hosts, free, frontier, waiting };
-                summary::write(tx, &body, now).await?;
-                Ok(hosts)
-            })
+            Box::pin(async move { Ok(summary::publish(tx, now, sum).await?.hosts) })
         })
         .await
 }

@@ -35,6 +35,8 @@ macro_rules! points {
 points! {
     /// Tasks are leased, counters bumped, bindings made.
     LEASE = "superconductor.lease";
+    /// Builds that fit nowhere, as cells have published, are given back until that is newer than they are.
+    ASK = "superconductor.ask";
     /// Instances are inserted in their cell.
     INSERT = "superconductor.insert";
     /// Instances are wanted gone in their cell.

@@ -1,7 +1,7 @@
 //! Picking a cell, from what cells publish of themselves.
 
 use model::hash::fnv64;
-use model::{CellId, InstanceId, RequestSpec, Resources, Summary, Timestamp};
+use model::{CellId, InstanceId, RequestSpec, Resources, Summary};
 
 use crate::explain::Explanation;
 
@@ -35,6 +35,8 @@ pub struct Snapshot {
 pub enum Refused {
     /// Some cell may take it later: it is at its cap, or dark.
     Wait(Explanation),
+    /// Some cell has published that it is full, but perhaps of a time before the request.
+    Ask(Explanation),
     /// Every eligible cell has said that it cannot.
     Never(Explanation),
 }
@@ -46,19 +48,20 @@ impl Snapshot {
         Self { cells }
     }
 
-    /// Picks a cell for `spec`, `asked` for at that time, that is not among those that `refused` it: weighted rendezvous hashing on
+    /// Picks a cell for `spec` that is not among those that `refused` it: weighted rendezvous hashing on
     /// how often the request still fits there, less what has not settled, so that several callers with
-    /// the same snapshot spread without speaking to each other.
+    /// the same snapshot spread without speaking to each other. That a cell is full counts from the version of
+    /// its summary on that `since` has for it.
     pub fn select_destinations(
         &self,
         id: InstanceId,
         spec: &RequestSpec,
-        asked: Timestamp,
+        since: &[(CellId, i64)],
         refused: &[CellId],
     ) -> Result<CellId, Refused> {
         let need = spec.resources();
         let mut explanation = Explanation::new("cell", self.cells.len());
-        let mut wait = false;
+        let (mut wait, mut ask) = (false, false);
         let mut best: Option<(f64, CellId)> = None;
         for cell in &self.cells {
             let filter = if !cell.active {
@@ -73,7 +76,10 @@ impl Snapshot {
                 match &cell.summary {
                     None => Some(("does not answer", true)),
                     // A refusal counts only if it is newer than the request.
-                    Some(summary) if fits(need, summary) == 0 => Some(("capacity", summary.at <= asked)),
+                    Some(summary) if fits(need, summary) == 0 => {
+                        ask |= !since.iter().any(|(id, from)| *id == cell.id && summary.version >= *from);
+                        Some(("capacity", false))
+                    }
                     Some(_) if cell.unsettled >= cell.cap => Some(("at its cap", true)),
                     Some(_) => None,
                 }
@@ -95,6 +101,7 @@ impl Snapshot {
         }
         match best {
             Some((_, cell)) => Ok(cell),
+            None if ask => Err(Refused::Ask(explanation)),
             None if wait => Err(Refused::Wait(explanation)),
             None => Err(Refused::Never(explanation)),
         }

@@ -86,8 +86,7 @@ fn a_burst_spreads_evenly_over_equal_hosts() {
 
 fn cell(n: u128, free: i64, unsettled: i64) -> cells::Candidate {
     let shape = Resources { vcpus_milli: free * 1_000, memory_mib: free * 64, slots: free };
-    let summary =
-        Summary { at: Timestamp(10), hosts: 1, free: shape, frontier: vec![shape], ..Default::default() };
+    let summary = Summary { version: 10, hosts: 1, free: shape, frontier: vec![shape], ..Default::default() };
     cells::Candidate {
         id: CellId(Uuid::from_u128(n)),
         region: "r".into(),
@@ -106,7 +105,7 @@ fn a_cell_under_test_takes_chosen_projects_only() {
         cells::Snapshot::new(vec![under_test]).select_destinations(
             InstanceId(Uuid::from_u128(9)),
             &spec(1, 64),
-            Timestamp(5),
+            &[],
             &[],
         )
     };
@@ -124,7 +123,7 @@ fn cells_are_picked_by_what_is_free() {
     for n in 0..4_000_u128 {
         let id = InstanceId(Uuid::from_u128(n << 64 | 7));
         *counts
-            .entry(snapshot.select_destinations(id, &spec(1, 64), Timestamp(5), &[]).expect("fits"))
+            .entry(snapshot.select_destinations(id, &spec(1, 64), &[], &[]).expect("fits"))
             .or_default() += 1;
     }
     let first = counts[&CellId(Uuid::from_u128(1))];
@@ -136,17 +135,19 @@ fn a_cell_that_may_take_it_later_is_waited_for() {
     let id = InstanceId(Uuid::from_u128(1));
     let huge = spec(1_000, 64);
     let never = cells::Snapshot::new(vec![cell(1, 10, 0)]);
-    assert!(matches!(never.select_destinations(id, &huge, Timestamp(5), &[]), Err(cells::Refused::Never(_))));
-    let stale = never.select_destinations(id, &huge, Timestamp(11), &[]);
-    assert!(matches!(stale, Err(cells::Refused::Wait(_))), "the summary is older than the request");
+    let told = [(CellId(Uuid::from_u128(1)), 10)];
+    assert!(matches!(never.select_destinations(id, &huge, &told, &[]), Err(cells::Refused::Never(_))));
+    let later = [(CellId(Uuid::from_u128(1)), 11)];
+    for since in [&later[..], &[]] {
+        let stale = never.select_destinations(id, &huge, since, &[]);
+        assert!(matches!(stale, Err(cells::Refused::Ask(_))), "the summary may be older than the request");
+    }
     let mut dark = cell(2, 10, 0);
     dark.summary = None;
     let waits = cells::Snapshot::new(vec![cell(1, 10, 0), dark]);
-    assert!(matches!(waits.select_destinations(id, &huge, Timestamp(5), &[]), Err(cells::Refused::Wait(_))));
+    assert!(matches!(waits.select_destinations(id, &huge, &told, &[]), Err(cells::Refused::Wait(_))));
     let full = cells::Snapshot::new(vec![cell(1, 10, 1_000)]);
-    let refused = full.select_destinations(id, &spec(1, 64), Timestamp(5), &[]);
+    let refused = full.select_destinations(id, &spec(1, 64), &[], &[]);
     assert!(matches!(refused, Err(cells::Refused::Wait(_))));
-    assert!(
-        never.select_destinations(id, &spec(1, 64), Timestamp(5), &[CellId(Uuid::from_u128(1))]).is_err()
-    );
+    assert!(never.select_destinations(id, &spec(1, 64), &[], &[CellId(Uuid::from_u128(1))]).is_err());
 }

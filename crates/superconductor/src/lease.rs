@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_db::mappings::{self, Bind, Home, Mapping};
-use api_db::state::{self, BUILD, Build, DELETE, Refusal};
+use api_db::state::{self, Asked, BUILD, Build, DELETE, Refusal};
 use api_db::{Tx, cells};
 use model::bug::{Bug, planted};
 use model::extra::Policy;
@@ -19,7 +19,7 @@ use tasks::{Lease, Leased, store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Job, Step, Superconductor, summaries, work};
+use crate::{Job, Step, Superconductor, ask, summaries, work};
 
 const KINDS: [&str; 4] = [BUILD, DELETE, "", ""];
 
@@ -30,14 +30,12 @@ const GATHER: Duration = Duration::from_millis(15);
 /// How many cells may fail a build by their engines before the user is told.
 const ENGINE_FAILURES: usize = 2;
 
-/// How often a cell is asked again that has published, by its own clock before the request was made, that
-/// it is full. Tries are at most a second apart.
-const PATIENCE: i64 = 60;
-
 /// What a transaction needs to know.
 struct Terms {
     worker: WorkerId,
     candidates: Vec<Candidate>,
+    /// The versions of the candidates' summaries.
+    known: Vec<Asked>,
     from: i64,
     limit: i64,
     cap: i64,
@@ -87,9 +85,11 @@ async fn round(shared: &Arc<Superconductor>) -> Result<(usize, bool), Error> {
     let env: &Env = &shared.env;
     let limit = shared.settings.batch.min(shared.room() as i64);
     shared.summaries.refresh(env, &shared.router).await;
+    let (candidates, known) = shared.summaries.candidates(&shared.router, shared.settings.cell_cap);
     let terms = Arc::new(Terms {
         worker: shared.worker(),
-        candidates: shared.summaries.candidates(&shared.router, shared.settings.cell_cap),
+        candidates,
+        known,
         from: env.below(store::BUCKETS) as i64,
         limit,
         cap: shared.settings.cell_cap,
@@ -144,8 +144,8 @@ async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
         let step = match task.kind.as_str() {
             DELETE => Step::Gone,
             _ => match state::from_json(task.lease.task, task.state.clone()) {
-                Ok(Build::Pick { refused }) => {
-                    picks.push(Pick { task, mapping, refused });
+                Ok(Build::Pick { refused, asked }) => {
+                    picks.push(Pick { task, mapping, refused, asked });
                     continue;
                 }
                 Ok(Build::Bound { refused, .. }) => Step::Insert { refused },
@@ -169,6 +169,7 @@ struct Pick {
     task: Leased,
     mapping: Mapping,
     refused: Vec<Refusal>,
+    asked: Vec<Asked>,
 }
 
 /// Picks cells and binds to them, or to cell0; what has to wait is given back.
@@ -183,6 +184,7 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     let mut wait: Vec<(Lease, Timestamp, String)> = Vec::new();
     let mut chosen: BTreeMap<CellId, Vec<(Pick, Step)>> = BTreeMap::new();
     let mut homes: BTreeMap<Uuid, Home> = BTreeMap::new();
+    let mut jobs = Vec::new();
     for pick in picks {
         let home = home(tx, &pick, &mut homes).await?;
         let verdict = match (give_up(&pick, terms.now), &pick.mapping.spec) {
@@ -195,13 +197,17 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
                     let others = terms.candidates.iter().map(|candidate| candidate.id);
                     not.extend(others.filter(|cell| *cell != home.cell));
                 }
-                // Cells' clocks may be wrong: after so many tries what they published counts as newer.
-                let patient = pick.task.lease.attempt < PATIENCE;
-                let asked = if patient { pick.mapping.created } else { Timestamp(i64::MIN) };
-                match snapshot.select_destinations(pick.mapping.id, spec, asked, &not) {
+                let since = ask::since(&terms.known, &pick.asked);
+                match snapshot.select_destinations(pick.mapping.id, spec, &since, &not) {
                     // If that cell refuses the others too, they go elsewhere together.
                     _ if undecided => Err(Err("its cell has yet to take others of its server group".into())),
                     Ok(cell) => Ok(cell),
+                    Err(Refused::Ask(why)) => {
+                        let Pick { task, mapping, refused, asked } = pick;
+                        let step = Step::Ask { refused, asked, why: why.to_string() };
+                        jobs.push(Job { task, mapping, step });
+                        continue;
+                    }
                     Err(Refused::Wait(why)) => Err(Err(why.to_string())),
                     Err(Refused::Never(why)) => Err(Ok(no_valid_host(&pick.refused, &why.to_string()))),
                 }
@@ -225,7 +231,6 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
             }
         }
     }
-    let mut jobs = Vec::new();
     for (cell, mut picks) in chosen {
         if cell != CellId::ZERO {
             // The counter decides, not the snapshot: several superconductors may have read the same.
@@ -279,7 +284,7 @@ async fn bind_to(tx: &mut Tx, cell: CellId, picks: Vec<(Pick, Step)>) -> Result<
     }
     let (mut states, mut jobs): (Vec<(Lease, Value)>, Vec<Job>) = (Vec::new(), Vec::new());
     for (pick, step) in picks {
-        let Pick { task, mut mapping, refused } = pick;
+        let Pick { task, mut mapping, refused, .. } = pick;
         if !bound.contains(&mapping.id) {
             continue;
         }

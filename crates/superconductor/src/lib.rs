@@ -12,6 +12,7 @@
 //! wait for which cell) is only a shortcut: its death frees its tasks, and whoever leases them repeats
 //! the last step, which is idempotent under the new counter.
 
+mod ask;
 mod enrol;
 mod feed;
 mod lease;
@@ -69,6 +70,8 @@ pub(crate) struct Job {
 pub(crate) enum Step {
     /// Insert into the cell that it is bound to, and wait.
     Insert { refused: Vec<api_db::state::Refusal> },
+    /// Ask cells whether they are full, and give it back.
+    Ask { refused: Vec<api_db::state::Refusal>, asked: Vec<api_db::state::Asked>, why: String },
     /// Bury in cell0.
     Bury(Fault),
     /// Want it gone in its cell, and wait.

@@ -206,7 +206,7 @@ async fn retarget(shared: &Superconductor, cell: CellId, refused: &[(Arc<Job>, F
         let Step::Insert { refused: before } = &job.step else { continue };
         let mut before = before.clone();
         before.push(Refusal { cell, fault: fault.clone() });
-        states.push((job.task.lease, state::to_json(&Build::Pick { refused: before })?));
+        states.push((job.task.lease, state::to_json(&Build::Pick { refused: before, asked: Vec::new() })?));
     }
     shared
         .db

@@ -4,21 +4,27 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use model::{Cell, CellId, CellState, Env, Summary};
+use api_db::state::Asked;
+use model::{Cell, CellId, CellState, Env, Incarnation, Summary};
 use router::{CellHandle, Router, scatter};
 use scheduler::cells::{Candidate, Snapshot};
 use sql::Work;
 use tokio::time::timeout;
 
-/// How old a cell's last answer may be when something is bound to it. A binding is for good, so a cell
-/// is probed just before.
+/// How old a cell's last answer may be when something is bound to it: a cell is probed just before.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// Longest that a probe before a binding may hold up all bindings.
 const PROBE: Duration = Duration::from_millis(300);
 
-/// What a cell said of itself, if it had published anything yet, and when that was read.
-type Answer = (Option<Summary>, Duration);
+/// What a cell said of itself.
+#[derive(Clone, Debug)]
+struct Answer {
+    /// What it has published, if anything yet.
+    published: Option<(Incarnation, Summary)>,
+    /// When it was asked.
+    at: Duration,
+}
 
 /// The newest answer of each cell; none while it does not answer.
 #[derive(Debug, Default)]
@@ -29,52 +35,81 @@ pub(crate) struct Summaries {
 impl Summaries {
     /// Reads a cell's summary, and remembers that it did or did not answer.
     pub(crate) async fn read(&self, env: &Env, handle: &CellHandle) {
+        let at = env.monotonic();
         let read = handle
-            .read(|tx| -> Work<'_, Option<Summary>> {
+            .read(|tx| -> Work<'_, Option<(Incarnation, Summary)>> {
                 Box::pin(async move { cell_db::summary::read(tx).await })
             })
             .await;
-        self.put(handle.cell.id, read.ok().map(|summary| (summary, env.monotonic())));
+        self.put(handle.cell.id, read.ok().map(|published| Answer { published, at }));
+    }
+
+    /// Remembers that a cell does not answer, until it is heard again.
+    pub(crate) fn silent(&self, cell: CellId) {
+        self.put(cell, None);
     }
 
     fn put(&self, cell: CellId, answer: Option<Answer>) {
         self.by_cell.lock().unwrap_or_else(PoisonError::into_inner).insert(cell, answer);
     }
 
-    /// Probes the cells that may be bound to and whose last answer is not fresh. Those that did not answer
-    /// last time are left to whoever follows them, so that a frozen cell holds bindings up but once.
+    /// Probes the cells that may be bound to and whose last answer is not fresh.
     pub(crate) async fn refresh(&self, env: &Env, router: &Router) {
-        let now = env.monotonic();
+        self.ask_since(env, router, env.monotonic().saturating_sub(FRESH)).await;
+    }
+
+    /// Probes the cells that were last asked before `since`. Those that did not answer then are left to whoever
+    /// follows them, so that a frozen cell holds bindings up but once.
+    pub(crate) async fn ask_since(&self, env: &Env, router: &Router, since: Duration) {
         let stale = |cell: CellId| {
             let by_cell = self.by_cell.lock().unwrap_or_else(PoisonError::into_inner);
-            by_cell.get(&cell).and_then(Option::as_ref).is_some_and(|(_, at)| now.saturating_sub(*at) > FRESH)
+            by_cell.get(&cell).and_then(Option::as_ref).is_some_and(|answer| answer.at < since)
         };
         let cells = router.cells().into_iter().filter(|handle| stale(handle.cell.id)).collect();
         let probe = |handle: std::sync::Arc<CellHandle>| async move {
             if timeout(PROBE, self.read(env, &handle)).await.is_err() {
-                self.put(handle.cell.id, None);
+                self.silent(handle.cell.id);
             }
             Ok(())
         };
         scatter(cells, probe).await;
     }
 
-    /// The cells that may be picked, without what is unsettled: that is counted in the transaction.
-    pub(crate) fn candidates(&self, router: &Router, cap: i64) -> Vec<Candidate> {
+    /// The versions that cells which answer have published, as far as they were asked after `since`.
+    pub(crate) fn versions(&self, since: Duration) -> Vec<Asked> {
+        versions(&self.by_cell.lock().unwrap_or_else(PoisonError::into_inner), since)
+    }
+
+    /// The cells that may be picked, without what is unsettled: that is counted in the transaction. And the
+    /// versions of their summaries.
+    pub(crate) fn candidates(&self, router: &Router, cap: i64) -> (Vec<Candidate>, Vec<Asked>) {
         let by_cell = self.by_cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let published = |cell| by_cell.get(&cell).and_then(Option::as_ref)?.published.as_ref();
         let candidate = |cell: &Cell| Candidate {
             id: cell.id,
             region: cell.region.clone(),
             active: cell.state.takes_new(),
             // Which ones is read in the transaction that binds.
             projects: (cell.state == CellState::Testing).then(Vec::new),
-            summary: by_cell.get(&cell.id).and_then(Option::as_ref).and_then(|(summary, _)| summary.clone()),
+            summary: published(cell.id).map(|(_, summary)| summary.clone()),
             unsettled: 0,
             cap,
         };
         let cells = router.cells();
-        cells.iter().filter(|handle| !handle.cell.is_cell0()).map(|handle| candidate(&handle.cell)).collect()
+        let cells = cells.iter().filter(|handle| !handle.cell.is_cell0());
+        (cells.map(|handle| candidate(&handle.cell)).collect(), versions(&by_cell, Duration::ZERO))
     }
+}
+
+fn versions(by_cell: &HashMap<CellId, Option<Answer>>, since: Duration) -> Vec<Asked> {
+    let version = |(cell, answer): (&CellId, &Option<Answer>)| {
+        let answer = answer.as_ref().filter(|answer| answer.at >= since)?;
+        let (incarnation, summary) = answer.published.as_ref()?;
+        Some(Asked { cell: *cell, incarnation: *incarnation, version: summary.version })
+    };
+    let mut versions: Vec<Asked> = by_cell.iter().filter_map(version).collect();
+    versions.sort_by_key(|asked| asked.cell);
+    versions
 }
 
 /// A snapshot of `candidates` with what is unsettled, and with the `projects` of those under test.

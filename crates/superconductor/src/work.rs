@@ -8,19 +8,20 @@ use api_db::mappings;
 use cell_db::instances::{self, New};
 use futures::FutureExt;
 use model::bug::{Bug, planted};
-use model::failpoint::{BURY, CLOSE, GONE, INSERT};
+use model::failpoint::{ASK, BURY, CLOSE, GONE, INSERT};
 use model::{CellId, Fault, HostId, InstanceId};
 use rpc::Bell;
 use sql::{Error, Work};
 use tasks::{Lease, store};
 
-use crate::{Job, Step, Superconductor};
+use crate::{Job, Step, Superconductor, ask};
 
 /// Sends jobs on their way, one batch for each cell and step.
 pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
     let mut batches: BTreeMap<(u8, CellId), Vec<Arc<Job>>> = BTreeMap::new();
     for job in jobs {
         let (order, cell) = match (&job.step, job.mapping.cell) {
+            (Step::Ask { .. }, _) => (4, CellId::ZERO),
             (Step::Insert { .. }, Some(cell)) => (0, cell),
             (Step::Bury(_), Some(cell)) => (1, cell),
             (Step::Gone, Some(cell)) => (2, cell),
@@ -39,6 +40,7 @@ pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
                     0 => env.step(INSERT, || insert(&shared, cell, &jobs)).await,
                     1 => env.step(BURY, || bury(&shared, cell, &jobs)).await,
                     2 => env.step(GONE, || gone(&shared, cell, &jobs)).await,
+                    4 => env.step(ASK, || ask::ask(&shared, &jobs)).await,
                     _ => env.step(CLOSE, || close(&shared, &jobs)).await,
                 }
             };

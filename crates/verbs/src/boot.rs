@@ -195,7 +195,7 @@ async fn promise(
             id: p.task,
             kind: state::BUILD,
             subject: p.id.uuid(),
-            state: state::to_json(&Build::Pick { refused: Vec::new() })?,
+            state: state::to_json(&Build::Pick { refused: Vec::new(), asked: Vec::new() })?,
             bucket: p.bucket,
             deadline: p.spec.deadline,
             request_id: p.spec.request_id.clone(),

@@ -63,7 +63,7 @@ async fn build(db: &Db, env: &Env) -> Build1 {
             };
             cells::create(tx, &mapping, NOW).await?;
             mappings::create(tx, instance, &spec("p"), NOW).await?;
-            let build = Build::Pick { refused: Vec::new() };
+            let build = Build::Pick { refused: Vec::new(), asked: Vec::new() };
             store::enqueue(tx, &new_task(task, state::BUILD, instance, state::to_json(&build)?)).await?;
             Ok(())
         })

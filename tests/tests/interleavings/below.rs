@@ -2,10 +2,14 @@
 
 use cell_db::claims::{self, Claim};
 use cell_db::instances::{self, New};
-use cell_db::{Cell, Db, Tx, hosts, reports};
+use cell_db::{Cell, Db, Tx, hosts, reports, summary};
+use model::host::Host;
 use model::instance::{Stage, Task};
 use model::sync::{Observation, Observed, Outcome};
-use model::{At, CellId, Env, Fault, HostId, Instance, InstanceId, Intent, Power, Resources, Timestamp};
+use model::{
+    At, CellId, Env, Fault, HostId, Incarnation, Instance, InstanceId, Intent, Power, Resources, Summary,
+    Timestamp,
+};
 use sql::{Error, Work};
 
 use crate::{Bed, spec};
@@ -188,6 +192,58 @@ async fn a_claim_and_the_deletion_of_its_host() {
     };
     let prepare = async |db: &Db, env: &Env| planned(db, env, 1, 1).await;
     bed().await.interleave(prepare, |db, planned| claim(db, planned.claims[0].clone()), delete, look).await;
+}
+
+/// A host gets room; then a summary is read and two more are published, of which one may have been under way. The
+/// second of them tells of that room, whoever reads and writes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_and_a_question() {
+    struct Room {
+        host: HostId,
+        asked: tokio::sync::Mutex<i64>,
+    }
+    async fn publish(db: &Db) -> Result<i64, Error> {
+        db.write(move |tx| -> Work<'_, i64> {
+            let sum = |all: Vec<Host>, waiting: i64| {
+                let hosts = all.iter().filter(|host| host.capacity.slots > 0).count() as i64;
+                Summary { hosts, waiting, ..Summary::default() }
+            };
+            Box::pin(async move { Ok(summary::publish(tx, Timestamp(4), sum).await?.version) })
+        })
+        .await
+    }
+    async fn published(db: &Db) -> Result<Summary, Error> {
+        let read = db.read(|tx| -> Work<'_, Option<(Incarnation, Summary)>> {
+            Box::pin(async move { summary::read(tx).await })
+        });
+        Ok(read.await?.expect("was published").1)
+    }
+    let prepare = async |db: &Db, env: &Env| {
+        let host: HostId = env.id();
+        db.write(move |tx| -> Work<'_, ()> {
+            Box::pin(async move {
+                tx.exec("DELETE FROM host WHERE $1", sql::args![true]).await?;
+                register(tx, host, 0).await
+            })
+        })
+        .await
+        .expect("is prepared");
+        publish(db).await.expect("publishes");
+        Room { host, asked: Default::default() }
+    };
+    let other = |db: Db, _: std::sync::Arc<Room>| async move { publish(&db).await.map(drop) };
+    let ask = |db: Db, room: std::sync::Arc<Room>| async move {
+        let host = room.host;
+        db.write(move |tx| -> Work<'_, ()> { Box::pin(async move { register(tx, host, 1).await }) }).await?;
+        *room.asked.lock().await = published(&db).await?.version;
+        publish(&db).await.map(drop)
+    };
+    let look = async |db: &Db, room: &Room, ends: [crate::End; 2], when: &str| {
+        assert_eq!(ends, [Ok(()), Ok(())], "{when}");
+        let (last, asked) = (published(db).await.expect("reads"), *room.asked.lock().await);
+        assert!(last.version < asked + 2 || last.hosts == 1, "{when}: {asked} was read, and then {last:?}");
+    };
+    bed().await.interleave(prepare, other, ask, look).await;
 }
 
 /// The host says that the container runs, or that nothing is left of it, while it is deleted.
