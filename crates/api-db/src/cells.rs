@@ -1,5 +1,6 @@
 //! Cell mappings, and how much of each cell has not settled.
 
+use model::bug::{Bug, planted};
 use model::{Cell, CellId, CellState, Timestamp};
 use sql::{Error, args};
 use uuid::Uuid;
@@ -63,13 +64,6 @@ pub async fn create(tx: &mut Tx, cell: &Cell, now: Timestamp) -> Result<bool, Er
     Ok(true)
 }
 
-/// Sets a cell's state; [`Error::Stale`] if the mapping is not at `version`.
-pub async fn set_state(tx: &mut Tx, cell: CellId, version: i64, state: CellState) -> Result<(), Error> {
-    const SQL: &str =
-        "UPDATE cell_mapping SET state = $3, version = version + 1 WHERE id = $1 AND version = $2";
-    tx.swap(SQL, args![cell, version, state.as_str()]).await
-}
-
 /// What to change of a mapping; what is not named stays as it is.
 #[derive(Clone, Default)]
 pub struct Change {
@@ -84,7 +78,7 @@ pub struct Change {
 }
 
 /// Changes a mapping that is at `version`. False if it is not, if there is none, or if another cell has the
-/// new name.
+/// new name. Once a new state is committed, no binding follows that the old one allowed: see [`reserve`].
 pub async fn change(tx: &mut Tx, cell: CellId, version: i64, change: &Change) -> Result<bool, Error> {
     const SQL: &str = "UPDATE cell_mapping SET name = COALESCE($2, name),
             database_url = COALESCE($3, database_url), transport_url = COALESCE($4, transport_url),
@@ -94,7 +88,17 @@ pub async fn change(tx: &mut Tx, cell: CellId, version: i64, change: &Change) ->
     let Change { name, database_url, transport_url, state } = change;
     let state = state.map(CellState::as_str);
     let args = args![cell, name.clone(), database_url.clone(), transport_url.clone(), state, version];
-    Ok(tx.exec(SQL, args).await? == 1)
+    let changed = tx.exec(SQL, args).await? == 1;
+    if changed && state.is_some() {
+        await_bindings(tx, cell).await?;
+    }
+    Ok(changed)
+}
+
+/// Waits until bindings to a cell that are under way are done; those that come later wait for this transaction, and
+/// read what it has changed.
+async fn await_bindings(tx: &mut Tx, cell: CellId) -> Result<(), Error> {
+    tx.exec("UPDATE cell_load SET unsettled = unsettled WHERE cell = $1", args![cell]).await.map(drop)
 }
 
 /// Shuts a cell for bindings, for good: from here on [`reserve`] finds nothing to count on, and a binding
@@ -118,7 +122,7 @@ pub async fn set_projects(tx: &mut Tx, cell: CellId, projects: &[String]) -> Res
             "INSERT INTO cell_project (cell, project) VALUES ($1, $2) ON CONFLICT (cell, project) DO NOTHING";
         tx.exec(SQL, args![cell, project.as_str()]).await?;
     }
-    Ok(())
+    await_bindings(tx, cell).await
 }
 
 /// Removes a mapping. False if there is none.
@@ -127,11 +131,37 @@ pub async fn delete(tx: &mut Tx, cell: CellId) -> Result<bool, Error> {
     Ok(tx.exec("DELETE FROM cell_mapping WHERE id = $1", args![cell]).await? == 1)
 }
 
-/// Counts `n` more unsettled bindings of a cell, unless that would exceed `cap`.
-pub async fn reserve(tx: &mut Tx, cell: CellId, n: i64, cap: i64) -> Result<bool, Error> {
-    const SQL: &str =
+/// What became of a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It is counted, and the cell is in a state that takes new instances: which of them is read from here on.
+    Taken(CellState),
+    /// The cell is at its cap: nothing is counted.
+    AtCap,
+    /// The cell takes no new instances: nothing is counted.
+    Closed,
+}
+
+/// Counts `n` more unsettled bindings of a cell, unless that would exceed `cap` or the cell takes no new instances.
+///
+/// Whoever changes the cell's state waits for this transaction, or this one for that; so the state is read by a
+/// statement of its own, after the row was locked that both of them lock.
+pub async fn reserve(tx: &mut Tx, cell: CellId, n: i64, cap: i64) -> Result<Reserved, Error> {
+    const COUNT: &str =
         "UPDATE cell_load SET unsettled = unsettled + $2 WHERE cell = $1 AND unsettled + $2 <= $3";
-    Ok(tx.exec(SQL, args![cell, n, cap]).await? == 1)
+    const STATE: &str = "SELECT state FROM cell_mapping WHERE id = $1";
+    if tx.exec(COUNT, args![cell, n, cap]).await? == 0 {
+        return Ok(Reserved::AtCap);
+    }
+    let state: Option<(String,)> = tx.opt(STATE, args![cell]).await?;
+    let state = state.and_then(|(state,)| CellState::parse(&state));
+    match state {
+        Some(state) if state.takes_new() || planted(Bug::CordonUnread) => Ok(Reserved::Taken(state)),
+        _ => {
+            settle(tx, cell, n).await?;
+            Ok(Reserved::Closed)
+        }
+    }
 }
 
 /// Counts `n` bindings of a cell as settled.

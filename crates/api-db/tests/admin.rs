@@ -1,6 +1,6 @@
 //! What operators do with mappings, on both engines.
 
-use api_db::cells::{self, Change};
+use api_db::cells::{self, Change, Reserved};
 use api_db::hosts::{self, Mapped, Mapping};
 use api_db::index::{self, Heard};
 use api_db::mappings::{self, Adopt, Counts};
@@ -78,9 +78,14 @@ async fn a_cell_that_is_shut_takes_no_binding() {
         let done = db.write(move |tx| -> Work<'_, ()> {
             Box::pin(async move {
                 assert!(cells::create(tx, &cell(id, "one"), Timestamp(1)).await?);
-                assert!(cells::reserve(tx, id, 1, 10).await?);
+                assert_eq!(cells::reserve(tx, id, 1, 10).await?, Reserved::Taken(CellState::Active));
+                assert_eq!(cells::reserve(tx, id, 1, 1).await?, Reserved::AtCap);
+                let cordon = Change { state: Some(CellState::Cordoned), ..Change::default() };
+                assert!(cells::change(tx, id, 1, &cordon).await?);
+                assert_eq!(cells::reserve(tx, id, 1, 10).await?, Reserved::Closed);
+                assert_eq!(cells::unsettled(tx).await?, [(id, 1)], "what was refused is not counted");
                 cells::shut(tx, id).await?;
-                assert!(!cells::reserve(tx, id, 1, 10).await?);
+                assert_eq!(cells::reserve(tx, id, 1, 10).await?, Reserved::AtCap);
                 assert!(cells::delete(tx, id).await? && !cells::delete(tx, id).await?);
                 Ok(())
             })

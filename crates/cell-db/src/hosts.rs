@@ -37,13 +37,13 @@ pub struct Registration {
 /// Observations of one session are numbered below the first of the next: 2^40 of them are decades of work.
 const SESSION_SHIFT: u32 = 40;
 
-/// Stores a host or what is new about it. An operator's `enabled` is kept. Returns the number that its
+/// Stores a host or what is new about it. Whether it is `enabled` is an operator's and kept. Returns the number that its
 /// session's observations begin above, which is higher than all of any session before.
 pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Result<i64, Error> {
     const SQL: &str = "INSERT INTO host (id, name, zone, engine, address, enabled, healthy, session, boot,
             version, beat, silent, seen_at, cap_vcpus_milli, cap_memory_mib, cap_slots,
             used_vcpus_milli, used_memory_mib, used_slots, shrunk)
-        VALUES ($1, $2, $3, $4, $5, true, $6, $7, $8, $9, 1, false, $10, $11, $12, $13, 0, 0, 0, false)
+        VALUES ($1, $2, $3, $4, $5, NOT EXISTS (SELECT 1 FROM host_disabled WHERE host = $1), $6, $7, $8, $9, 1, false, $10, $11, $12, $13, 0, 0, 0, false)
         ON CONFLICT (id) DO UPDATE SET name = excluded.name, zone = excluded.zone,
             engine = excluded.engine, address = excluded.address, healthy = excluded.healthy,
             session = excluded.session, boot = excluded.boot, version = excluded.version,
@@ -192,19 +192,32 @@ pub struct Disabled {
     pub since: Timestamp,
 }
 
-/// Keeps a host from taking new instances; what it runs goes on. A repeat replaces the reason.
+/// Keeps a host from taking new instances; what it runs goes on. A repeat replaces the reason. Once this is committed,
+/// no claim follows that was planned before: `enabled` is on the row that claims update.
 pub async fn disable(tx: &mut Tx, host: HostId, why: &Disabled) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO host_disabled (host, reason, user_id, request_id, since)
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (host) DO UPDATE SET reason = excluded.reason,
             user_id = excluded.user_id, request_id = excluded.request_id, since = excluded.since";
     let Disabled { reason, user, request_id, since } = why;
     let args = args![host, reason.as_str(), user.as_str(), request_id.as_str(), *since];
-    tx.exec(SQL, args).await.map(drop)
+    tx.exec(SQL, args).await?;
+    // Last, so that the row is held no longer than it takes to commit.
+    tx.exec("UPDATE host SET enabled = false WHERE id = $1", args![host]).await.map(drop)
 }
 
 /// Lets a host take new instances again. False if it was not disabled.
 pub async fn enable(tx: &mut Tx, host: HostId) -> Result<bool, Error> {
-    Ok(tx.exec("DELETE FROM host_disabled WHERE host = $1", args![host]).await? == 1)
+    let was = tx.exec("DELETE FROM host_disabled WHERE host = $1", args![host]).await? == 1;
+    tx.exec("UPDATE host SET enabled = true WHERE id = $1 AND NOT enabled", args![host]).await?;
+    Ok(was)
+}
+
+/// Takes over into hosts' rows which of them are disabled, where a release that did not do so itself has switched
+/// them. Gives how many that were.
+pub async fn take_over_switches(tx: &mut Tx) -> Result<u64, Error> {
+    const SQL: &str = "UPDATE host SET enabled = NOT enabled
+        WHERE enabled = EXISTS (SELECT 1 FROM host_disabled d WHERE d.host = host.id)";
+    tx.exec(SQL, vec![]).await
 }
 
 /// Removes a host that nothing is claimed on and nothing is placed on. False if something is, or if there

@@ -62,6 +62,7 @@ async fn a_host_is_disabled_enabled_and_deleted() {
                     let why = Disabled { reason: reason.into(), user, request_id, since: Timestamp(7) };
                     hosts::disable(tx, host, &why).await?;
                 }
+                assert_eq!(place(tx, instance, host).await?, 0, "a claim that was planned before is lost");
                 register(tx, host).await?;
                 let shown = &roster::hosts(tx).await?[0];
                 assert!(!shown.host.enabled, "registration does not enable");
@@ -72,6 +73,15 @@ async fn a_host_is_disabled_enabled_and_deleted() {
                 );
                 assert!(hosts::enable(tx, host).await? && !hosts::enable(tx, host).await?);
                 assert!(hosts::all(tx).await?[0].enabled);
+                for (sql, enabled) in [
+                    ("INSERT INTO host_disabled SELECT id, '', '', '', 1 FROM host WHERE id = $1", false),
+                    ("DELETE FROM host_disabled WHERE host = $1", true),
+                ] {
+                    tx.exec(sql, sql::args![host]).await?;
+                    assert_eq!(hosts::take_over_switches(tx).await?, 1, "an older release has switched it");
+                    assert_eq!(hosts::take_over_switches(tx).await?, 0);
+                    assert_eq!(hosts::all(tx).await?[0].enabled, enabled);
+                }
 
                 assert_eq!(place(tx, instance, host).await?, 1);
                 assert_eq!(roster::hosts(tx).await?[0].instances, 1);

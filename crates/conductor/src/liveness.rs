@@ -30,7 +30,12 @@ async fn look(conductor: &Conductor, seen: &mut HashMap<HostId, (i64, Duration)>
     let now = conductor.env.now();
     let expired = conductor
         .db
-        .write(move |tx| -> Work<'_, u64> { Box::pin(async move { instances::expire(tx, now).await }) })
+        .write(move |tx| -> Work<'_, u64> {
+            Box::pin(async move {
+                hosts::take_over_switches(tx).await?;
+                instances::expire(tx, now).await
+            })
+        })
         .await?;
     if expired > 0 {
         tracing::warn!(expired, "instances were not built in time");

@@ -41,6 +41,8 @@ bugs! {
     CountedTwice;
     /// A cell that did not answer is taken to have done what it was told.
     SilenceIsConsent;
+    /// What was planned is bound although its cell has been cordoned since.
+    CordonUnread;
     /// The quota of what is gone is not given back.
     QuotaKept;
 }

@@ -124,15 +124,16 @@ impl Disk {
         DISKS.with_borrow(|disks| disks.get(name).cloned())
     }
 
-    /// From now on it misbehaves so.
-    pub fn set_faults(&self, faults: Faults) {
-        lock(&self.faults).0 = faults;
+    /// From now on it misbehaves so; gives how it did before.
+    pub fn set_faults(&self, faults: Faults) -> Faults {
+        std::mem::replace(&mut lock(&self.faults).0, faults)
     }
 
-    /// Freezes the server, or lets it go on.
-    pub fn freeze(&self, frozen: bool) {
-        self.frozen.store(frozen, Ordering::SeqCst);
+    /// Freezes the server, or lets it go on; gives whether it was frozen.
+    pub fn freeze(&self, frozen: bool) -> bool {
+        let was = self.frozen.swap(frozen, Ordering::SeqCst);
         self.thawed.notify_waiters();
+        was
     }
 
     /// A number below `limit` (Steele, Lea, Flood: SplitMix64).

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_db::Tx;
+use api_db::cells::{self, Reserved};
 use api_db::mappings::{self, Bind, Home, Mapping};
 use api_db::state::{self, Asked, BUILD, Build, DELETE, Refusal};
-use api_db::{Tx, cells};
 use model::bug::{Bug, planted};
 use model::extra::Policy;
 use model::failpoint::LEASE;
-use model::{CellId, Env, Fault, FaultKind, InstanceId, Timestamp, WorkerId};
+use model::{CellId, CellState, Env, Fault, FaultKind, InstanceId, Timestamp, WorkerId};
 use rpc::Ringing;
 use scheduler::cells::{Candidate, Refused};
 use serde_json::Value;
@@ -233,16 +234,24 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     }
     for (cell, mut picks) in chosen {
         if cell != CellId::ZERO {
-            // The counter decides, not the snapshot: several superconductors may have read the same.
-            while !picks.is_empty() && !cells::reserve(tx, cell, picks.len() as i64, terms.cap).await? {
-                let half = picks.len() / 2;
-                for (pick, _) in picks.drain(half..) {
-                    let again = terms.now.plus(terms.later[0]);
-                    wait.push((
-                        pick.task.lease,
-                        again,
-                        "the cell is at its cap of unsettled bindings".into(),
-                    ));
+            let mut back = |picks: &mut dyn Iterator<Item = (Pick, Step)>, why: &str| {
+                let again = terms.now.plus(terms.later[0]);
+                wait.extend(picks.map(|(pick, _)| (pick.task.lease, again, why.to_owned())));
+            };
+            // The counter decides, and the state as it is now, not the snapshot: several superconductors may have
+            // read the same, and an operator may have been at work.
+            while !picks.is_empty() {
+                match cells::reserve(tx, cell, picks.len() as i64, terms.cap).await? {
+                    Reserved::Taken(state) => {
+                        let other = not_under_test(tx, cell, state, &mut picks).await?;
+                        back(&mut other.into_iter(), "the cell tests with other projects");
+                        break;
+                    }
+                    Reserved::AtCap => {
+                        let half = picks.len() / 2;
+                        back(&mut picks.drain(half..), "the cell is at its cap of unsettled bindings");
+                    }
+                    Reserved::Closed => back(&mut picks.drain(..), "the cell takes no new instances"),
                 }
             }
         }
@@ -250,6 +259,26 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     }
     store::release(tx, wait).await?;
     Ok(jobs)
+}
+
+/// Takes out of what was counted for a cell what it does not take because it is under test.
+async fn not_under_test(
+    tx: &mut Tx,
+    cell: CellId,
+    state: CellState,
+    picks: &mut Vec<(Pick, Step)>,
+) -> Result<Vec<(Pick, Step)>, Error> {
+    if state != CellState::Testing {
+        return Ok(Vec::new());
+    }
+    let projects = cells::projects(tx).await?;
+    let taken = |pick: &Pick| projects.iter().any(|(id, p)| *id == cell && *p == pick.mapping.project);
+    let (here, other): (Vec<_>, Vec<_>) = picks.drain(..).partition(|(pick, _)| taken(pick));
+    *picks = here;
+    if !other.is_empty() {
+        cells::settle(tx, cell, other.len() as i64).await?;
+    }
+    Ok(other)
 }
 
 /// The server group of a build that asks for one host for all its members.

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod history;
 pub mod judge;
 pub mod nemesis;
+mod operator;
 mod panics;
 pub mod role;
 mod seeds;

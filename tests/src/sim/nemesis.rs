@@ -1,13 +1,16 @@
 //! What goes wrong, and when, from the seed. Each seed has its own selection of evils, so that rare
 //! combinations are not drowned by frequent ones.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use agent::engine::scripted::Verb;
 use model::drill::Drill;
 use model::failpoint::{self, Mode};
-use model::{Fault, FaultKind};
+use model::{CellState, Fault, FaultKind};
 
+use super::operator::Bound;
 use super::world::{Part, World};
 
 /// A kind of evil.
@@ -41,9 +44,11 @@ pub enum Evil {
     Full,
     /// A step fails before or after its commit, or runs twice.
     Step,
+    /// A cell is cordoned.
+    Cordon,
 }
 
-const ALL: [Evil; 14] = [
+const ALL: [Evil; 15] = [
     Evil::Kill,
     Evil::Freeze,
     Evil::Sick,
@@ -58,6 +63,7 @@ const ALL: [Evil; 14] = [
     Evil::Boot,
     Evil::Full,
     Evil::Step,
+    Evil::Cordon,
 ];
 
 /// What ends an evil.
@@ -69,6 +75,7 @@ enum Cure {
     Mail(usize),
     Engine(usize, usize),
     Journal(usize, usize),
+    Open(usize),
 }
 
 /// Who does it.
@@ -77,6 +84,8 @@ pub struct Nemesis {
     next: Duration,
     pause: Duration,
     cures: Vec<(Duration, Cure)>,
+    /// Cells that are cordoned, with what was bound to them when they were.
+    cordoned: BTreeMap<usize, Bound>,
     /// How many evils there were.
     pub done: u64,
 }
@@ -91,7 +100,14 @@ impl Nemesis {
         }
         let pause = Duration::from_millis(300 + world.dice.below(2_500));
         world.trace.add(format_args!("evils {evils:?} about every {pause:?}"));
-        Self { evils, next: Duration::from_secs(1), pause, cures: Vec::new(), done: 0 }
+        Self {
+            evils,
+            next: Duration::from_secs(1),
+            pause,
+            cures: Vec::new(),
+            cordoned: BTreeMap::new(),
+            done: 0,
+        }
     }
 
     /// Does what is due.
@@ -218,6 +234,13 @@ impl Nemesis {
                 world.sites[site].hosts[host].journal.fail(true);
                 self.later(world, 5, Cure::Journal(site, host));
             }
+            Evil::Cordon => {
+                // What was bound when it was cordoned first is what counts.
+                if let Entry::Vacant(vacant) = self.cordoned.entry(site) {
+                    vacant.insert(world.set_state(site, CellState::Cordoned));
+                    self.later(world, 8, Cure::Open(site));
+                }
+            }
             Evil::Step => {
                 let point = failpoint::ALL[world.dice.below(failpoint::ALL.len() as u64) as usize];
                 let mode = match world.dice.below(3) {
@@ -232,7 +255,7 @@ impl Nemesis {
         }
     }
 
-    fn cure(&self, world: &mut World, cure: Cure) {
+    fn cure(&mut self, world: &mut World, cure: Cure) {
         match cure {
             Cure::Start(at) => world.start(at),
             Cure::Thaw(at) => world.processes[at].frozen = false,
@@ -254,6 +277,15 @@ impl Nemesis {
                 engine.scripted.fail(Verb::Create, passed, 0);
                 engine.lose(0);
                 engine.slow(Duration::from_millis(30));
+            }
+            Cure::Open(site) => {
+                let Some(before) = self.cordoned.remove(&site) else { return };
+                for (id, epoch) in world.set_state(site, CellState::Active).difference(&before) {
+                    world.history.lie(format!(
+                        "{id} was bound to cell{} while it was cordoned (epoch {epoch})",
+                        site + 1
+                    ));
+                }
             }
             Cure::Journal(site, host) => world.sites[site].hosts[host].journal.fail(false),
         }

@@ -103,7 +103,9 @@ async fn bind(tx: &mut Tx, worker: WorkerId, cell: CellId) -> Result<(), Error> 
     for task in store::lease(tx, worker, KINDS, 0, 8, NOW).await? {
         let id = InstanceId(task.subject);
         for mapping in mappings::lease(tx, &[id]).await? {
-            if task.kind != state::BUILD || !cells::reserve(tx, cell, 1, 100).await? {
+            if task.kind != state::BUILD
+                || !matches!(cells::reserve(tx, cell, 1, 100).await?, cells::Reserved::Taken(_))
+            {
                 continue;
             }
             let bind = Bind { id, cell, saga_token: mapping.saga_token, epoch: mapping.epoch };
@@ -194,6 +196,45 @@ async fn a_binding_and_the_shutting_of_its_cell() {
         assert_eq!(*shut.counted.lock().await, Some(now), "{when}: nothing is bound to it later");
     };
     bed().await.interleave(prepare, |db, s| lease_and_bind(db, s.ground.clone()), shut, look).await;
+}
+
+/// An operator cordons a cell: what is bound to it when that is answered is all there will be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_and_the_cordoning_of_its_cell() {
+    struct Cordon {
+        ground: Arc<Build1>,
+        counted: Mutex<Option<i64>>,
+    }
+    let prepare = async |db: &Db, env: &Env| Cordon {
+        ground: Arc::new(build(db, env).await),
+        counted: Mutex::default(),
+    };
+    let cordon = |db: Db, cordon: Arc<Cordon>| async move {
+        let cell = cordon.ground.cell;
+        let changed = db.write(move |tx| -> Work<'_, bool> {
+            let change = cells::Change { state: Some(CellState::Cordoned), ..Default::default() };
+            Box::pin(async move { cells::change(tx, cell, 1, &change).await })
+        });
+        assert!(changed.await?, "nobody else changes it");
+        let read = db.read(move |tx| -> Work<'_, mappings::Counts> {
+            Box::pin(async move { mappings::count(tx, cell).await })
+        });
+        *cordon.counted.lock().await = Some(read.await?.live);
+        Ok(())
+    };
+    let look = async |db: &Db, cordon: &Cordon, ends: [End; 2], when: &str| {
+        assert_eq!(ends, [Ok(()), Ok(())], "{when}");
+        const MAPPED: &str = "SELECT COUNT(*) FROM instance_mapping WHERE cell = $1";
+        let now = number(db, MAPPED, cordon.ground.cell.uuid()).await;
+        assert_eq!(*cordon.counted.lock().await, Some(now), "{when}: nothing is bound to it later");
+        const UNSETTLED: &str = "SELECT unsettled FROM cell_load WHERE cell = $1";
+        assert_eq!(
+            number(db, UNSETTLED, cordon.ground.cell.uuid()).await,
+            now,
+            "{when}: just that is counted"
+        );
+    };
+    bed().await.interleave(prepare, |db, c| lease_and_bind(db, c.ground.clone()), cordon, look).await;
 }
 
 /// The last instance that a project may have is asked for twice, also as its first.

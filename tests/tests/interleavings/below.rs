@@ -194,6 +194,39 @@ async fn a_claim_and_the_deletion_of_its_host() {
     bed().await.interleave(prepare, |db, planned| claim(db, planned.claims[0].clone()), delete, look).await;
 }
 
+/// An operator disables a host; a conductor has just planned to claim on it. What is claimed there when that is answered
+/// is all there will be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_and_the_disabling_of_its_host() {
+    struct Disable {
+        planned: Planned,
+        counted: tokio::sync::Mutex<Option<i64>>,
+    }
+    let disable = |db: Db, disable: std::sync::Arc<Disable>| async move {
+        let host = disable.planned.host;
+        db.write(move |tx| -> Work<'_, ()> {
+            let (reason, user) = ("a disk".to_owned(), "ann".to_owned());
+            let why = hosts::Disabled { reason, user, request_id: "req-9".into(), since: Timestamp(4) };
+            Box::pin(async move { hosts::disable(tx, host, &why).await })
+        })
+        .await?;
+        *disable.counted.lock().await = slots(&db, host).await.0;
+        Ok(())
+    };
+    let look = async |db: &Db, disable: &Disable, ends: [crate::End; 2], when: &str| {
+        assert_eq!(ends, [Ok(()), Ok(())], "{when}");
+        let placed = row(db, disable.planned.claims[0].instance.id).await.host.is_some();
+        let expected = if placed { (Some(1), 1) } else { (Some(0), 0) };
+        assert_eq!(slots(db, disable.planned.host).await, expected, "{when}: nothing leaks");
+        assert_eq!(*disable.counted.lock().await, expected.0, "{when}: nothing is claimed on it later");
+    };
+    let prepare = async |db: &Db, env: &Env| Disable {
+        planned: planned(db, env, 1, 1).await,
+        counted: Default::default(),
+    };
+    bed().await.interleave(prepare, |db, d| claim(db, d.planned.claims[0].clone()), disable, look).await;
+}
+
 /// A host gets room; then a summary is read and two more are published, of which one may have been under way. The
 /// second of them tells of that room, whoever reads and writes first.
 #[tokio::test(flavor = "multi_thread")]
