@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::Work;
 use crate::db::Settings;
@@ -70,22 +70,23 @@ where
 
 impl<D: 'static> Lite<D> {
     pub(crate) fn open(options: SqliteConnectOptions, settings: &Settings) -> Self {
-        let options = options
+        let reading = options
             .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(512)
             .disable_statement_logging();
+        // The mode is the file's: only the writer sets it.
+        let writing = reading.clone().journal_mode(SqliteJournalMode::Wal);
         let readers = SqlitePoolOptions::new()
             .max_connections(settings.connections.clamp(1, 8))
             .min_connections(0)
             .acquire_timeout(settings.deadline)
             .test_before_acquire(false)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(reading);
         let (jobs, queue) = mpsc::channel(1_024);
-        tokio::spawn(writer(options, queue));
+        tokio::spawn(writer(writing, queue));
         Self { readers, jobs: Mutex::new(Some(jobs)) }
     }
 
@@ -113,7 +114,7 @@ impl<D: 'static> Lite<D> {
             if jobs.send(job).await.is_err() {
                 return Err(Error::Down("the database was closed".into()));
             }
-            result.await.unwrap_or_else(|_| Err(Error::Down("the writer ended".into())))
+            result.await.unwrap_or_else(|_| Err(Error::Unknown("the writer ended".into())))
         };
         match timeout(deadline, wait).await {
             Ok(done) => done,
@@ -143,7 +144,7 @@ async fn writer<D: 'static>(options: SqliteConnectOptions, mut queue: mpsc::Rece
         }
         let connected = match tx.take() {
             Some(tx) => Ok(tx),
-            None => options.connect().await.map(|conn| Tx::new(Conn::Writer(conn))).map_err(Error::from),
+            None => connect(&options).await,
         };
         let committed = match connected {
             Ok(mut open) => {
@@ -159,6 +160,21 @@ async fn writer<D: 'static>(options: SqliteConnectOptions, mut queue: mpsc::Rece
                 Ok(()) => Ok(()),
                 Err(error) => Err(copy(error)),
             });
+        }
+    }
+}
+
+/// Connects. Who changes a new file to WAL while another process does the same is told at once that it is locked:
+/// SQLite does not wait there, whatever its busy timeout.
+async fn connect<D>(options: &SqliteConnectOptions) -> Result<Tx<D>, Error> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match options.connect().await.map_err(Error::from) {
+            Ok(conn) => return Ok(Tx::new(Conn::Writer(conn))),
+            Err(Error::Contended(_)) if tries < 250 => sleep(PAUSE).await,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -191,8 +207,12 @@ async fn commit<D>(tx: &mut Tx<D>, group: &mut [Box<dyn Job<D>>]) -> Result<(), 
         Ok(()) => Ok(()),
         Err(error) => {
             let _ = tx.raw("ROLLBACK").await;
-            // SQLite says so when a commit failed; nothing of it will be seen.
-            Err(Error::Down(error.to_string()))
+            match error {
+                // It waited for another process: nothing was written.
+                Error::Contended(why) => Err(Error::Down(why)),
+                // What could not be synced may still be found by the next process, if this one dies now.
+                error => Err(Error::Unknown(error.to_string())),
+            }
         }
     }
 }

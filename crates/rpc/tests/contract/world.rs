@@ -38,15 +38,15 @@ pub async fn bounded(test: impl Future<Output = ()>) {
     tokio::time::timeout(Duration::from_secs(60), test).await.expect("a test took more than 60 s");
 }
 
-/// Waits until a condition holds; fails after 10 s.
+/// Waits until a condition holds; fails after 45 s.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    for _ in 0..1_000 {
+    for _ in 0..4_500 {
         if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{what}: not within 10 s");
+    panic!("{what}: not within 45 s");
 }
 
 /// The broker's vhost is one, the tests are many.
