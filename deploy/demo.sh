@@ -56,9 +56,6 @@ show curl -sS --noproxy '*' --max-time 5 "http://$address/"
 step "cell2 goes dark; the list still answers, and says so"
 show "$skep" dev cell down cell2 --dir "$dir/cloud"
 partial "$skep" ps
-# What is asked for in the tenth of a second in which the cell still counts as having just answered may be bound to it,
-# and then waits for it.
-sleep 1
 partial "$skep" run --name after --wait skep/web:1
 
 step "cell2 comes back"

@@ -175,6 +175,27 @@ pub async fn bind(tx: &mut Tx, binds: &[Bind]) -> Result<Vec<InstanceId>, Error>
     Ok(tx.all_rows::<(Uuid,)>(SQL, rows).await?.into_iter().map(|(id,)| InstanceId(id)).collect())
 }
 
+/// A binding to take back: nothing of it is in its cell, and nothing will be.
+#[derive(Clone, Copy, Debug)]
+pub struct Unbind {
+    /// The instance.
+    pub id: InstanceId,
+    /// The fencing counter that the caller holds.
+    pub saga_token: i64,
+    /// The epoch of the binding, which stays: the next one makes it one more.
+    pub epoch: i64,
+}
+
+/// Takes bindings back. Gives how many; those whose counter, epoch or state has moved on stay as they are.
+pub async fn unbind(tx: &mut Tx, unbinds: &[Unbind]) -> Result<u64, Error> {
+    const SQL: Rows = Rows {
+        head: "UPDATE instance_mapping SET cell = NULL FROM (VALUES",
+        tail: ") AS v WHERE instance_mapping.id = v.column1 AND saga_token = v.column2
+            AND epoch = v.column3 AND state = 'live'",
+    };
+    tx.exec_rows(SQL, unbinds.iter().map(|u| args![u.id, u.saga_token, u.epoch]).collect()).await
+}
+
 /// Marks an instance for deletion and fences whoever works on it. False if it is not live any more.
 pub async fn request_delete(tx: &mut Tx, id: InstanceId) -> Result<bool, Error> {
     const SQL: &str = "UPDATE instance_mapping SET state = 'deleting', saga_token = saga_token + 1

@@ -43,6 +43,8 @@ bugs! {
     SilenceIsConsent;
     /// What was planned is bound although its cell has been cordoned since.
     CordonUnread;
+    /// A binding is taken back although its cell may have heard of it.
+    UnboundUnsure;
     /// The quota of what is gone is not given back.
     QuotaKept;
 }

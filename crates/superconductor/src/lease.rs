@@ -20,6 +20,7 @@ use tasks::{Lease, Leased, store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::unbind::Sent;
 use crate::{Job, Step, Superconductor, ask, summaries, work};
 
 const KINDS: [&str; 4] = [BUILD, DELETE, "", ""];
@@ -159,7 +160,7 @@ async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
                 }
             },
         };
-        jobs.push(Job { task, mapping, step });
+        jobs.push(Job { task, mapping, step, sent: Sent::default() });
     }
     jobs.extend(bind(tx, terms, picks).await?);
     Ok((count, jobs))
@@ -206,7 +207,7 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
                     Err(Refused::Ask(why)) => {
                         let Pick { task, mapping, refused, asked } = pick;
                         let step = Step::Ask { refused, asked, why: why.to_string() };
-                        jobs.push(Job { task, mapping, step });
+                        jobs.push(Job { task, mapping, step, sent: Sent::default() });
                         continue;
                     }
                     Err(Refused::Wait(why)) => Err(Err(why.to_string())),
@@ -324,7 +325,7 @@ async fn bind_to(tx: &mut Tx, cell: CellId, picks: Vec<(Pick, Step)>) -> Result<
             _ => Build::Bound { cell, refused },
         };
         states.push((task.lease, state::to_json(&state)?));
-        jobs.push(Job { task, mapping, step });
+        jobs.push(Job { task, mapping, step, sent: Sent::untried() });
     }
     store::advance(tx, states).await?;
     Ok(jobs)

@@ -19,6 +19,7 @@ mod lease;
 mod settle;
 mod summaries;
 mod sweep;
+mod unbind;
 mod work;
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,11 +59,13 @@ impl Default for Settings {
 }
 
 /// A task that this superconductor holds, with the mapping as it was when it was leased.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) task: Leased,
     pub(crate) mapping: Mapping,
     pub(crate) step: Step,
+    /// What may have reached its cell.
+    pub(crate) sent: unbind::Sent,
 }
 
 /// What has to be done next for a job.

@@ -224,7 +224,8 @@ async fn retarget(shared: &Superconductor, cell: CellId, refused: &[(Arc<Job>, F
         .await
 }
 
-async fn count_settled(tx: &mut Tx, cell: CellId, n: usize) -> Result<(), Error> {
+/// Counts `n` bindings of a cell as settled.
+pub(crate) async fn count_settled(tx: &mut Tx, cell: CellId, n: usize) -> Result<(), Error> {
     match n {
         0 => Ok(()),
         n => cells::settle(tx, cell, n as i64).await,

@@ -14,7 +14,7 @@ use rpc::Bell;
 use sql::{Error, Work};
 use tasks::{Lease, store};
 
-use crate::{Job, Step, Superconductor, ask};
+use crate::{Job, Step, Superconductor, ask, unbind};
 
 /// Sends jobs on their way, one batch for each cell and step.
 pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
@@ -55,6 +55,7 @@ pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
                 Err(_) if order == 2 && planted(Bug::SilenceIsConsent) => shared.wait(cell, jobs),
                 Ok(true) => shared.wait(cell, jobs),
                 Ok(false) => shared.let_go(count),
+                Err(fault) if order == 0 => unbind::failed(&shared, cell, jobs, &fault).await,
                 Err(fault) => give_back(&shared, cell, jobs, &fault).await,
             }
         });
@@ -78,12 +79,16 @@ async fn insert(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) -> Res
     let handle = shared.router.cell(cell)?;
     let rows = jobs.iter().map(|job| new(shared, job)).collect::<Result<Vec<_>, _>>()?;
     let (rows, now) = (Arc::new(rows), shared.env.now());
-    handle
-        .write(move |tx| -> Work<'_, ()> {
-            let rows = rows.clone();
-            Box::pin(async move { instances::insert(tx, &rows, now).await })
-        })
-        .await?;
+    let first: Vec<bool> = jobs.iter().map(|job| job.sent.attempt()).collect();
+    let written = handle.write(move |tx| -> Work<'_, ()> {
+        let rows = rows.clone();
+        Box::pin(async move { instances::insert(tx, &rows, now).await })
+    });
+    let written = written.await;
+    if matches!(written, Err(Error::Down(_))) {
+        jobs.iter().zip(first).filter(|(_, first)| *first).for_each(|(job, _)| job.sent.nothing());
+    }
+    written?;
     handle.ring(Bell::Conductors);
     Ok(true)
 }

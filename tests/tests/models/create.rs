@@ -84,6 +84,8 @@ struct Job {
     refused: u8,
     todo: Do,
     phase: Phase,
+    /// `Sent::untried`: bound with this very lease, and nothing was tried since.
+    untried: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +96,7 @@ pub struct Cloud {
     sites: [Site<1>; CELLS as usize],
     cell0: Cell,
     takeovers: u8,
+    unbound: bool,
     deleted: bool,
 }
 
@@ -103,6 +106,8 @@ pub enum Action {
     Lease(u8, u8),
     /// The job's write.
     Write(u8),
+    /// The job's write surely committed nothing (`unbind::failed`).
+    Unsent(u8),
     /// The job's look at the outcome, and what follows (`settle::settle`).
     Settle(u8),
     In(u8, Inside),
@@ -155,6 +160,7 @@ impl Cloud {
         }
         (task.owner, task.attempt) = (Some(worker), task.attempt + 1);
         let saga_token = self.mapping.lease();
+        let untried = task.kind == Kind::Pick;
         let mut todo = match task.kind {
             Kind::Delete => Do::Gone,
             Kind::Bound(_) => Do::Insert,
@@ -178,7 +184,7 @@ impl Cloud {
             (task.is_delete(), task.attempt, self.mapping.epoch, task.refused);
         self.task = Some(task);
         let phase = Phase::Flight;
-        self.hold(Job { worker, deletes, attempt, saga_token, cell, epoch, refused, todo, phase });
+        self.hold(Job { worker, deletes, attempt, saga_token, cell, epoch, refused, todo, phase, untried });
         Some(())
     }
 
@@ -233,6 +239,23 @@ impl Cloud {
             *slot = None;
         }
         self.jobs[usize::from(index)] = Some(job);
+        Some(())
+    }
+
+    /// `unbind::unbind`.
+    fn unbind(&mut self, index: u8, mutant: Mutant) -> Option<()> {
+        let job = self.jobs[usize::from(index)].filter(|job| job.phase == Phase::Flight)?;
+        let sure = job.untried || mutant == Mutant::UnbindUnsure;
+        if job.todo != Do::Insert || !sure {
+            return None;
+        }
+        self.unbound = true;
+        self.jobs[usize::from(index)] = None;
+        if self.holds(&job, mutant) {
+            let attempt = self.task.map_or(0, |task| task.attempt);
+            self.task = Some(Task { kind: Kind::Pick, refused: job.refused, owner: None, attempt });
+            self.mapping.unbind(job.epoch, job.saga_token);
+        }
         Some(())
     }
 
@@ -330,6 +353,7 @@ impl Model for Create {
             sites: [Site::new([Host::new(0)]); CELLS as usize],
             cell0: Cell::default(),
             takeovers: 0,
+            unbound: false,
             deleted: false,
         }]
     }
@@ -339,7 +363,12 @@ impl Model for Create {
             match state.jobs[usize::from(index)].map(|job| job.phase) {
                 None => {}
                 Some(Phase::Waiting) => actions.push(Action::Settle(index)),
-                Some(_) => actions.push(Action::Write(index)),
+                Some(_) => {
+                    actions.push(Action::Write(index));
+                    if !state.unbound {
+                        actions.push(Action::Unsent(index));
+                    }
+                }
             }
             actions.push(Action::Die(index));
         }
@@ -367,6 +396,7 @@ impl Model for Create {
         match action {
             Action::Lease(worker, pick) => state.lease(worker, pick, self.cells, mutant)?,
             Action::Write(index) => state.write(index, mutant)?,
+            Action::Unsent(index) => state.unbind(index, mutant)?,
             Action::Settle(index) => state.settle(index, mutant)?,
             Action::Die(index) => {
                 let job = state.jobs[usize::from(index)]?;
@@ -410,6 +440,16 @@ impl Model for Create {
                 "it runs in the second cell after the first one's refusal",
                 |_, state: &Cloud| state.mapping.epoch == 2 && state.task.is_none() && state.running() == 1,
             ),
+            Property::sometimes(
+                "it runs in the second cell, of which the first one never heard",
+                |_, state: &Cloud| {
+                    state.unbound
+                        && state.mapping.epoch == 2
+                        && state.task.is_none()
+                        && state.running() == 1
+                        && state.sites.iter().filter(|site| site.cell.row.is_some()).count() == 1
+                },
+            ),
             Property::sometimes("it is buried in cell0", |_, state: &Cloud| {
                 state.task.is_none() && state.cell0.lives()
             }),
@@ -422,7 +462,7 @@ impl Model for Create {
 
 impl Story for Create {
     fn is_fault(action: &Action) -> bool {
-        matches!(action, Action::Free | Action::Delete | Action::Die(_))
+        matches!(action, Action::Free | Action::Delete | Action::Die(_) | Action::Unsent(_))
     }
 }
 
@@ -437,6 +477,7 @@ fn a_build_without_a_rule_is_caught() {
         (Mutant::TombstoneDeleted, check::NO_LIMBO, 1),
         (Mutant::SecondTable, check::ONE_HOME, 1),
         (Mutant::RetargetUnseen, check::ONE_COPY, 2),
+        (Mutant::UnbindUnsure, check::ONE_COPY, 2),
         (Mutant::DeleteUnseen, check::GONE_IS_GONE, 1),
         (Mutant::MappingIgnoresToken, check::ONE_HOME, 2),
         (Mutant::LeaseIsOwner, check::ONE_COPY, 3),

@@ -39,6 +39,13 @@ impl Mapping {
         true
     }
 
+    /// `mappings::unbind`.
+    pub fn unbind(&mut self, epoch: u8, saga_token: u8) {
+        if self.saga_token == saga_token && self.epoch == epoch && self.state == State::Live {
+            self.cell = None;
+        }
+    }
+
     /// `mappings::request_delete`.
     pub fn request_delete(&mut self, mutant: Mutant) -> bool {
         if self.state != State::Live {

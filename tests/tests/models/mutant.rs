@@ -37,6 +37,8 @@ pub enum Mutant {
     // Evidence.
     /// Another cell is tried without having seen this one's tombstone.
     RetargetUnseen,
+    /// A binding is taken back although an earlier lease's insertion may be on its way.
+    UnbindUnsure,
     /// A delete is final before everything was observed gone.
     DeleteUnseen,
     /// A move goes on without having observed that the source stopped.
