@@ -33,6 +33,9 @@ struct Row {
     intent: String,
     power: String,
     host: Option<Uuid>,
+    /// Of the larger of the size that it has and the one that is kept for it.
+    cores: i64,
+    memory_mib: i64,
 }
 
 /// Only for what is told when one is left.
@@ -104,20 +107,32 @@ impl Books {
         let unsettled: Vec<(i64,)> =
             all(api, "SELECT CAST(COALESCE(SUM(unsettled), 0) AS BIGINT) FROM cell_load").await?;
         bad.unless(unsettled[0].0 == 0, || format!("{} bindings count as unsettled", unsettled[0].0));
-        let quota: Vec<(i64,)> =
-            all(api, "SELECT CAST(COALESCE(SUM(instances), 0) AS BIGINT) FROM quota").await?;
+        let quota: Vec<(i64, i64, i64)> = all(
+            api,
+            "SELECT CAST(COALESCE(SUM(instances), 0) AS BIGINT), CAST(COALESCE(SUM(cores), 0) AS BIGINT),
+                CAST(COALESCE(SUM(memory_mib), 0) AS BIGINT) FROM quota",
+        )
+        .await?;
         let live = mappings.iter().filter(|m| m.state != "deleted").count() as i64;
         bad.unless(quota[0].0 == live, || format!("quota counts {}, {live} exist", quota[0].0));
 
         let mut homes: BTreeMap<Uuid, Vec<(CellId, Row)>> = BTreeMap::new();
         for (cell, db) in &self.cells {
-            let sql = "SELECT id, epoch, placement, stage, task, intent, power, host FROM instance";
+            let sql = "SELECT id, epoch, placement, stage, task, intent, power, host, CASE WHEN COALESCE(CAST(other_size->'flavor'->>'vcpus' AS BIGINT), 0) > CAST(spec->'flavor'->>'vcpus' AS BIGINT)
+                    THEN CAST(other_size->'flavor'->>'vcpus' AS BIGINT) ELSE CAST(spec->'flavor'->>'vcpus' AS BIGINT) END AS cores,
+                CASE WHEN COALESCE(CAST(other_size->'flavor'->>'memory_mib' AS BIGINT), 0) > CAST(spec->'flavor'->>'memory_mib' AS BIGINT)
+                    THEN CAST(other_size->'flavor'->>'memory_mib' AS BIGINT) ELSE CAST(spec->'flavor'->>'memory_mib' AS BIGINT) END AS memory_mib FROM instance";
             let rows: Vec<Row> = all(db, sql).await?;
             check_cell(&cell.name, db, &rows, engines, bad).await?;
             for row in rows.into_iter().filter(|row| row.stage != "tombstone") {
                 homes.entry(row.id).or_default().push((cell.id, row));
             }
         }
+        let sum = |of: fn(&Row) -> i64| homes.values().flatten().map(|(_, row)| of(row)).sum::<i64>();
+        let (cores, memory) = (sum(|row| row.cores), sum(|row| row.memory_mib));
+        bad.unless((quota[0].1, quota[0].2) == (cores, memory), || {
+            format!("quota counts {:?}, there are {cores} cores and {memory} MiB", quota[0])
+        });
         for mapping in &mappings {
             let rows = homes.remove(&mapping.id).unwrap_or_default();
             let right = match mapping.state.as_str() {
@@ -165,10 +180,14 @@ async fn check_cell(
     )
     .await?;
     bad.unless(over[0].0 == 0, || format!("{name}: {} hosts are over-allocated", over[0].0));
-    let allocated: Vec<(Uuid, Uuid)> = all(db, "SELECT instance, host FROM allocation").await?;
-    let allocated: BTreeSet<(Uuid, Uuid)> = allocated.into_iter().collect();
-    let placed: BTreeSet<(Uuid, Uuid)> =
-        rows.iter().filter_map(|row| row.host.map(|host| (row.id, host))).collect();
+    type Claim = (Uuid, Uuid, i64, i64);
+    let allocated: Vec<Claim> =
+        all(db, "SELECT instance, host, vcpus_milli, memory_mib FROM allocation").await?;
+    let allocated: BTreeSet<Claim> = allocated.into_iter().collect();
+    let placed: BTreeSet<Claim> = rows
+        .iter()
+        .filter_map(|row| row.host.map(|host| (row.id, host, row.cores * 1_000, row.memory_mib)))
+        .collect();
     bad.unless(allocated == placed, || {
         let leaked: Vec<_> = allocated.difference(&placed).collect();
         let missing: Vec<_> = placed.difference(&allocated).collect();

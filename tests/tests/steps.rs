@@ -7,15 +7,18 @@ use std::time::Duration;
 use agent::engine::scripted::Verb;
 use futures::StreamExt;
 use model::failpoint::{self, Mode, Point};
+use model::instance::Action;
 use model::{Fault, FaultKind, InstanceId};
 use tests::cloud::{Cloud, Plan, caller, context, wish};
 use tests::eventually;
 use verbs::{Boot, Seen};
 
 /// What each case is run over: instances that boot, some of them refused by a cell first, one that fits
-/// nowhere, one that is deleted while it is built, and one that is deleted while it runs.
+/// nowhere, one that is deleted while it is built, one that is deleted while it runs, and three of other sizes.
 struct Work {
     active: Vec<InstanceId>,
+    /// To be confirmed.
+    resized: Vec<InstanceId>,
     error: InstanceId,
     deleted: Vec<InstanceId>,
 }
@@ -24,34 +27,87 @@ async fn boot(cloud: &Cloud, wish: Boot) -> InstanceId {
     cloud.verbs.boot(&caller(), &context(), wish).await.expect("is accepted")[0].id
 }
 
-/// A cloud in which one instance runs already, and one cell refuses whatever comes to it from now on.
-async fn start() -> (Cloud, InstanceId) {
+/// What runs already when a case begins.
+#[derive(Clone, Copy)]
+struct Running {
+    deleted: InstanceId,
+    /// Gets another size.
+    grown: InstanceId,
+    /// Has another size, and keeps it.
+    kept: InstanceId,
+    /// Has another size, and gets back what it had.
+    taken_back: InstanceId,
+}
+
+async fn resize(cloud: &Cloud, id: InstanceId) {
+    cloud.verbs.resize(&caller(), &context(), id, "2", None).await.expect("is accepted");
+}
+
+async fn is_in(cloud: &Cloud, id: InstanceId, cell: usize) -> bool {
+    match cloud.verbs.show(&caller(), id).await {
+        Ok(Seen::Fresh(instance)) => instance.cell == Some(cloud.cells[cell].cell.id),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A cloud in which some instances run already, and one cell refuses whatever comes to it from now on.
+async fn start() -> (Cloud, Running) {
     let plan = Plan { cells: 2, hosts: 1, lease: Duration::from_millis(1_500), ..Plan::default() };
     let cloud = Cloud::start(plan).await;
-    let running = boot(&cloud, wish("runs")).await;
-    let before = Work {
-        active: vec![running],
+    let mut before = Work {
+        active: vec![boot(&cloud, wish("runs")).await],
+        resized: vec![],
         error: boot(&cloud, Boot { flavor: "5".into(), ..wish("huge") }).await,
         deleted: vec![],
     };
+    let deleted = before.active[0];
+    settled(&cloud, "before the case", &before).await;
+    // Those of other sizes are made anew, so they lie in the cell that goes on making containers.
+    let (mut there, mut elsewhere) = (Vec::new(), Vec::new());
+    while there.len() < 3 {
+        assert!(elsewhere.len() < 60, "nothing comes to the second cell");
+        let mut new = Vec::new();
+        for n in 0..8 {
+            new.push(boot(&cloud, wish(&format!("s{n}"))).await);
+        }
+        before.active.extend(&new);
+        settled(&cloud, "before the case", &before).await;
+        for id in new {
+            if there.len() < 3 && is_in(&cloud, id, 1).await { there.push(id) } else { elsewhere.push(id) }
+        }
+    }
+    for id in elsewhere {
+        cloud.verbs.delete(&caller(), &context(), id).await.expect("is accepted");
+        before.active.retain(|active| *active != id);
+    }
+    let running = Running { deleted, grown: there[0], kept: there[1], taken_back: there[2] };
+    for id in [running.kept, running.taken_back] {
+        resize(&cloud, id).await;
+        before.active.retain(|active| *active != id);
+        before.resized.push(id);
+    }
     settled(&cloud, "before the case", &before).await;
     cloud.cells[0].hosts[0].1.fail(Verb::Create, Fault::new(FaultKind::Engine, "not here"), 1_000);
     (cloud, running)
 }
 
-async fn work(cloud: &Cloud, running: InstanceId) -> Work {
+async fn work(cloud: &Cloud, running: Running) -> Work {
     let boot = async |wish| boot(cloud, wish).await;
-    let mut active = Vec::new();
+    let mut active = vec![running.kept, running.taken_back];
     // So many that it would be a wonder if none of them came to the cell that refuses.
     for n in 0..12 {
         active.push(boot(wish(&format!("a{n}"))).await);
     }
     let error = boot(Boot { flavor: "5".into(), ..wish("huge") }).await;
     let deleted = boot(wish("gone")).await;
-    for id in [deleted, running] {
+    for id in [deleted, running.deleted] {
         cloud.verbs.delete(&caller(), &context(), id).await.expect("is accepted");
     }
-    Work { active, error, deleted: vec![deleted, running] }
+    resize(cloud, running.grown).await;
+    for (id, action) in [(running.kept, Action::ConfirmResize), (running.taken_back, Action::RevertResize)] {
+        cloud.verbs.decide_resize(&caller(), &context(), id, action, None).await.expect("is accepted");
+    }
+    Work { active, resized: vec![running.grown], error, deleted: vec![deleted, running.deleted] }
 }
 
 async fn settled(cloud: &Cloud, case: &str, work: &Work) {
@@ -69,6 +125,9 @@ async fn settled(cloud: &Cloud, case: &str, work: &Work) {
             for id in &work.active {
                 wrong.extend(Some(status(*id).await).filter(|status| status != "ACTIVE"));
             }
+            for id in &work.resized {
+                wrong.extend(Some(status(*id).await).filter(|status| status != "VERIFY_RESIZE"));
+            }
             wrong.extend(Some(status(work.error).await).filter(|status| status != "ERROR"));
             for id in &work.deleted {
                 wrong.extend(Some(status(*id).await).filter(|status| status != "gone"));
@@ -78,7 +137,11 @@ async fn settled(cloud: &Cloud, case: &str, work: &Work) {
         },
     )
     .await;
-    assert_eq!(cloud.engines().values().map(Vec::len).sum::<usize>(), work.active.len(), "{case}");
+    assert_eq!(
+        cloud.engines().values().map(Vec::len).sum::<usize>(),
+        work.active.len() + work.resized.len(),
+        "{case}"
+    );
 }
 
 async fn fired(cloud: &Cloud, point: Point) {

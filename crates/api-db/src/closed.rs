@@ -4,7 +4,7 @@ use model::{CellId, InstanceId, Timestamp};
 use sql::{Error, Rows, args};
 use uuid::Uuid;
 
-use crate::Tx;
+use crate::{Tx, resizes};
 
 /// A mapping that was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,5 +51,6 @@ pub async fn forget(tx: &mut Tx, ids: &[InstanceId]) -> Result<(u64, u64), Error
     let gone: Vec<(Uuid,)> = tx.all_rows(MAPPINGS, rows).await?;
     let entries = tx.exec_rows(INDEX, gone.iter().map(|(id,)| args![*id]).collect()).await?;
     tx.exec_rows(GROUPS, gone.iter().map(|(id,)| args![*id]).collect()).await?;
+    resizes::forget(tx, &gone).await?;
     Ok((gone.len() as u64, entries))
 }

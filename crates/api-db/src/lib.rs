@@ -21,6 +21,7 @@ pub mod mappings;
 pub mod pages;
 pub mod processes;
 pub mod quotas;
+pub mod resizes;
 pub mod state;
 pub mod usage;
 
@@ -49,6 +50,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0006_identity.sql"),
         include_str!("../migrations/0007_process.sql"),
         include_str!("../migrations/0008_image.sql"),
+        include_str!("../migrations/0009_resize.sql"),
     ],
-    oldest: 9,
+    oldest: 10,
 };

@@ -1,6 +1,8 @@
 //! Instance mappings with their request specs: where each instance lives, and the numbers that only the
 //! API level writes.
 
+use std::collections::BTreeMap;
+
 use model::bug::{Bug, planted};
 use model::{CellId, InstanceId, RequestSpec, Timestamp};
 use serde_json::Value;
@@ -10,7 +12,7 @@ use uuid::Uuid;
 use crate::index::Heard;
 use crate::quotas::Limits;
 use crate::state::Build;
-use crate::{Tx, index, quotas, usage};
+use crate::{Tx, index, quotas, resizes, usage};
 
 /// Whether an instance is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,23 +218,37 @@ pub async fn close(
             AND state = 'deleting' RETURNING instance_mapping.id",
     };
     const SPECS: Rows =
-        Rows { head: "DELETE FROM request_spec WHERE instance IN (VALUES", tail: ") RETURNING spec" };
+        Rows { head: "DELETE FROM request_spec WHERE instance IN (VALUES", tail: RETURNING_COUNTED };
     let rows = gone.iter().map(|(id, token)| args![*id, *token, now]).collect();
     let closed: Vec<(Uuid,)> = tx.all_rows(CLOSE, rows).await?;
     let ids = || closed.iter().map(|(id,)| args![*id]).collect();
-    let specs: Vec<(Json<RequestSpec>,)> = tx.all_rows(SPECS, ids()).await?;
-    // One update for each (project, flavor): equal specs add up.
-    let mut specs: Vec<RequestSpec> = specs.into_iter().map(|(spec,)| spec.0).collect();
-    specs.sort_by(|a, b| (&a.project, &a.flavor.id).cmp(&(&b.project, &b.flavor.id)));
-    for same in specs.chunk_by(|a, b| a.project == b.project && a.flavor == b.flavor) {
-        if !planted(Bug::QuotaKept) {
-            quotas::give_back(tx, &same[0], same.len() as i64).await?;
-        }
+    let specs: Vec<Counted> = tx.all_rows(SPECS, ids()).await?;
+    if !planted(Bug::QuotaKept) {
+        give_back(tx, &specs).await?;
     }
     let closed: Vec<InstanceId> = closed.into_iter().map(|(id,)| InstanceId(id)).collect();
     usage::end(tx, &closed, now).await?;
+    resizes::end(tx, &closed, now).await?;
     index::delete(tx, &closed, now).await?;
     Ok(closed)
+}
+
+/// What is counted of instances whose request specs are deleted.
+type Counted = (Json<RequestSpec>, Option<i64>, Option<i64>);
+const RETURNING_COUNTED: &str = ") RETURNING spec, counted_cores, counted_memory_mib";
+
+/// Gives back what instances used that are gone, with one update for each project.
+async fn give_back(tx: &mut Tx, gone: &[Counted]) -> Result<(), Error> {
+    let mut sums: BTreeMap<&str, [i64; 3]> = BTreeMap::new();
+    for (spec, cores, memory_mib) in gone {
+        let [cores, memory_mib] = quotas::counted_of(&spec.0, *cores, *memory_mib);
+        let sum = sums.entry(&spec.0.project).or_default();
+        *sum = [sum[0] + 1, sum[1] + cores, sum[2] + memory_mib];
+    }
+    for (project, amounts) in sums {
+        quotas::give_back(tx, project, amounts).await?;
+    }
+    Ok(())
 }
 
 /// Takes over what was changed of request specs, as cells' rows have them, where the index has applied just
@@ -262,7 +278,8 @@ pub struct Home {
 pub async fn home_of_group(tx: &mut Tx, group: Uuid, but: InstanceId) -> Result<Option<Home>, Error> {
     const LOCK: &str = "UPDATE server_group SET name = name WHERE id = $1";
     const SQL: &str = "SELECT m.cell, t.state FROM server_group_member g
-        JOIN instance_mapping m ON m.id = g.instance LEFT JOIN task t ON t.subject = m.id
+        JOIN instance_mapping m ON m.id = g.instance
+        LEFT JOIN task t ON t.subject = m.id AND t.kind = 'build/1'
         WHERE g.server_group = $1 AND m.id <> $2 AND m.state = 'live' AND m.cell IS NOT NULL AND m.cell <> $3
         ORDER BY m.id";
     tx.exec(LOCK, args![group]).await?;
@@ -384,17 +401,16 @@ pub async fn forget(tx: &mut Tx, cell: CellId, living: bool, limit: i64) -> Resu
     const MAPPINGS: Rows =
         Rows { head: "DELETE FROM instance_mapping WHERE id IN (VALUES", tail: ") RETURNING id" };
     const SPECS: Rows =
-        Rows { head: "DELETE FROM request_spec WHERE instance IN (VALUES", tail: ") RETURNING spec" };
+        Rows { head: "DELETE FROM request_spec WHERE instance IN (VALUES", tail: RETURNING_COUNTED };
     const INDEX: Rows = Rows { head: "DELETE FROM instance_index WHERE instance IN (VALUES", tail: ")" };
     const TASKS: Rows = Rows { head: "DELETE FROM task WHERE subject IN (VALUES", tail: ")" };
     let ids: Vec<(Uuid,)> = tx.all(SOME, args![cell, living, limit]).await?;
     let rows = || ids.iter().map(|(id,)| args![*id]).collect::<Vec<_>>();
     let gone: Vec<(Uuid,)> = tx.all_rows(MAPPINGS, rows()).await?;
     // Only what is not closed still has a request spec, and uses quota.
-    let specs: Vec<(Json<RequestSpec>,)> = tx.all_rows(SPECS, rows()).await?;
-    for (spec,) in &specs {
-        quotas::give_back(tx, &spec.0, 1).await?;
-    }
+    let specs: Vec<Counted> = tx.all_rows(SPECS, rows()).await?;
+    give_back(tx, &specs).await?;
+    resizes::forget(tx, &gone).await?;
     tx.exec_rows(INDEX, rows()).await?;
     tx.exec_rows(TASKS, rows()).await?;
     Ok(gone.len() as u64)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::RequestSpec;
-use sql::{Error, args};
+use model::{InstanceId, RequestSpec};
+use sql::{Error, Json, args};
 
 use crate::limits::{self, Effective};
 use crate::{Tx, groups};
@@ -82,11 +82,43 @@ pub async fn used(tx: &mut Tx, project: &str) -> Result<BTreeMap<&'static str, i
     Ok(used)
 }
 
-/// Gives back what instances of `spec` used.
-pub async fn give_back(tx: &mut Tx, spec: &RequestSpec, n: i64) -> Result<(), Error> {
+/// Gives back amounts of instances, cores and memory (MiB) of a project.
+pub async fn give_back(tx: &mut Tx, project: &str, amounts: [i64; 3]) -> Result<(), Error> {
     const SQL: &str = "UPDATE quota SET
             instances = instances - $2, cores = cores - $3, memory_mib = memory_mib - $4
         WHERE project = $1";
-    let amounts = args![spec.project.as_str(), n, n * spec.flavor.vcpus, n * spec.flavor.memory_mib];
-    tx.exec(SQL, amounts).await.map(drop)
+    let [n, cores, memory_mib] = amounts;
+    tx.exec(SQL, args![project, n, cores, memory_mib]).await.map(drop)
+}
+
+/// What is counted of one instance: cores and memory (MiB).
+pub type Counted = [i64; 2];
+
+/// What a request spec's row says is counted of its instance.
+pub(crate) fn counted_of(spec: &RequestSpec, cores: Option<i64>, memory_mib: Option<i64>) -> Counted {
+    [cores.unwrap_or(spec.flavor.vcpus), memory_mib.unwrap_or(spec.flavor.memory_mib)]
+}
+
+/// Counts an instance anew, and its project's quota with it, in one statement after the other on rows that are held
+/// until the commit: however often this is repeated, the project's sum is that of its instances. With `limits` more
+/// is refused with [`model::FaultKind::OverQuota`] where it does not fit.
+pub async fn recount(
+    tx: &mut Tx,
+    id: InstanceId,
+    now: Counted,
+    limits: Option<&Effective>,
+) -> Result<(), Error> {
+    const HOLD: &str = "UPDATE request_spec SET counted_cores = counted_cores WHERE instance = $1
+        RETURNING spec, counted_cores, counted_memory_mib";
+    const SET: &str =
+        "UPDATE request_spec SET counted_cores = $2, counted_memory_mib = $3 WHERE instance = $1";
+    type Row = (Json<RequestSpec>, Option<i64>, Option<i64>);
+    let Some((spec, cores, memory)) = tx.opt::<Row>(HOLD, args![id]).await? else { return Ok(()) };
+    let before = counted_of(&spec.0, cores, memory);
+    tx.exec(SET, args![id, now[0], now[1]]).await?;
+    let (project, more) = (&spec.0.project, [0, now[0] - before[0], now[1] - before[1]]);
+    match limits {
+        Some(limits) => change(tx, project, more, limits).await,
+        None => give_back(tx, project, more.map(|amount| -amount)).await,
+    }
 }

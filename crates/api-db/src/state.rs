@@ -1,7 +1,8 @@
 //! The stored states of API-level tasks. These are wire types: variants are added, never changed, and
 //! golden files of them are decoded for ever.
 
-use model::{CellId, Fault, Incarnation, TaskId};
+use model::instance::Action;
+use model::{CellId, Fault, Incarnation, Size, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,6 +11,9 @@ pub const BUILD: &str = "build/1";
 
 /// Kind and version of [`Delete`] tasks.
 pub const DELETE: &str = "delete/1";
+
+/// Kind and version of [`Resize`] tasks.
+pub const RESIZE: &str = "resize/1";
 
 /// A refusal by a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +70,24 @@ pub enum Delete {
     Cell {},
 }
 
+/// Changing an instance's size, confirming that or taking it back: write the wish in its cell, wait until it has come
+/// to an end there, and count what the instance has then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "at")]
+pub enum Resize {
+    /// Write the wish (again) and wait for the end. The task's id is the record of the action in the cell.
+    Wish {
+        /// What was asked for.
+        action: Action,
+        /// The size, for a resize.
+        size: Option<Size>,
+        /// Who asked.
+        user: String,
+        /// For which project.
+        project: String,
+    },
+}
+
 /// A state as it is stored.
 pub fn to_json<S: Serialize>(state: &S) -> Result<Value, sql::Error> {
     serde_json::to_value(state).map_err(|error| sql::Error::corrupt("a task state", error))
@@ -103,5 +125,15 @@ mod tests {
         let delete: Value =
             serde_json::from_str(include_str!("../tests/golden/delete-1.json")).expect("golden file");
         assert_eq!(from_json::<Delete>(id, delete).expect("is read"), Delete::Cell {});
+        let resizes: Vec<Value> =
+            serde_json::from_str(include_str!("../tests/golden/resize-1.json")).expect("golden file");
+        let actions = [Action::Resize, Action::ConfirmResize, Action::RevertResize];
+        assert_eq!(resizes.len(), actions.len());
+        for (stored, expected) in resizes.into_iter().zip(actions) {
+            let state = from_json::<Resize>(id, stored.clone()).expect("is read");
+            let Resize::Wish { action, size, .. } = &state;
+            assert_eq!((*action, size.is_some()), (expected, expected == Action::Resize));
+            assert_eq!(to_json(&state).expect("is written"), stored);
+        }
     }
 }

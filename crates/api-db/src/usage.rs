@@ -1,6 +1,6 @@
 //! What each instance has used: from when it was accepted until it was gone.
 
-use model::{InstanceId, RequestSpec, Timestamp};
+use model::{Flavor, InstanceId, RequestSpec, Timestamp};
 use sql::{Error, Rows, args};
 use uuid::Uuid;
 
@@ -49,6 +49,14 @@ pub(crate) async fn begin(
         flavor.disk_gib,
         now
     ];
+    tx.exec(SQL, args).await.map(drop)
+}
+
+/// Counts an instance with another flavor; Nova counts the one that it has for all of its time.
+pub async fn resize(tx: &mut Tx, id: InstanceId, flavor: &Flavor) -> Result<(), Error> {
+    const SQL: &str = "UPDATE instance_usage SET flavor = $2, vcpus = $3, memory_mib = $4, disk_gib = $5
+        WHERE instance = $1";
+    let args = args![id, flavor.name.as_str(), flavor.vcpus, flavor.memory_mib, flavor.disk_gib];
     tx.exec(SQL, args).await.map(drop)
 }
 

@@ -155,6 +155,7 @@ fn running(id: InstanceId) -> Instance {
         stage: Stage::Settled,
         task: None,
         power: Power::Running,
+        phase: model::Phase::Plain,
         observed: Default::default(),
         fault: None,
         created: Timestamp(3),

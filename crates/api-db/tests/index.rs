@@ -61,6 +61,7 @@ fn told(env: &Env, id: InstanceId, n: usize) -> Instance {
         stage: [Stage::Settled, Stage::Error, Stage::Building][n % 3],
         task: n.is_multiple_of(5).then_some(Task::Rebooting),
         power: [Power::Running, Power::Stopped][n % 2],
+        phase: model::Phase::Plain,
         observed: Observed { address: format!("10.0.0.{n}"), ..Observed::default() },
         fault: None,
         created: Timestamp(3),

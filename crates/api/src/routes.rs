@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, on};
 use crate::app::Shared;
 use crate::compute::{
     actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hypervisors, inside,
-    keypairs, metadata, quotas, servers, tags, update, usage, versions,
+    keypairs, metadata, migrations, quotas, servers, tags, update, usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
@@ -121,7 +121,9 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/os-hypervisors/detail" "os_compute_api:os-hypervisors:list-detail" hypervisors::detail;
     GET "/os-hypervisors/statistics" "os_compute_api:os-hypervisors:statistics" hypervisors::statistics;
     GET "/os-hypervisors/{id}" "os_compute_api:os-hypervisors:show" hypervisors::show;
-    GET "/os-migrations" "os_compute_api:os-migrations:index" hypervisors::migrations;
+    GET "/os-migrations" "os_compute_api:os-migrations:index" migrations::index;
+    GET "/servers/{id}/migrations" "os_compute_api:servers:migrations:index" migrations::of_server;
+    GET "/servers/{id}/migrations/{migration}" "os_compute_api:servers:migrations:show" migrations::show;
 };
 
 /// The image face.
@@ -300,6 +302,11 @@ mod tests {
             "os_compute_api:os-console-output",
             "os_compute_api:os-extended-server-attributes",
             "os_compute_api:servers:rebuild",
+            "os_compute_api:servers:resize",
+            "os_compute_api:servers:confirm_resize",
+            "os_compute_api:servers:revert_resize",
+            "os_compute_api:os-shelve:shelve",
+            "os_compute_api:os-shelve:unshelve",
             "os_compute_api:os-pause-server:pause",
             "os_compute_api:os-pause-server:unpause",
             "os_compute_api:os-suspend-server:suspend",

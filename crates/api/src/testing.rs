@@ -136,6 +136,7 @@ pub fn instance() -> Instance {
         stage: Stage::Settled,
         task: None,
         power: Power::Running,
+        phase: model::Phase::Plain,
         observed: Observed {
             container: "c0ffee".into(),
             address: "10.1.0.7".into(),

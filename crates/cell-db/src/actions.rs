@@ -1,7 +1,7 @@
 //! What was asked of instances inside the cell.
 
 use model::instance::Action;
-use model::{Caller, Context, InstanceId, Timestamp};
+use model::{Caller, Context, Fault, InstanceId, Timestamp};
 use sql::{Error, Rows, args};
 use uuid::Uuid;
 
@@ -42,18 +42,21 @@ pub struct Recorded {
     pub finished: Option<Timestamp>,
     /// `Success` or `Error`.
     pub result: Option<String>,
+    /// Why it failed, if that is known.
+    pub message: Option<String>,
 }
 
-type Row = (String, String, String, String, i64, Option<i64>, Option<String>);
+type Row = (String, String, String, String, i64, Option<i64>, Option<String>, Option<String>);
 
 /// What was asked of an instance, oldest first.
 pub async fn of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Recorded>, Error> {
-    const SQL: &str = "SELECT action, request_id, user_id, project, at, finished_at, result FROM action
+    const SQL: &str =
+        "SELECT action, request_id, user_id, project, at, finished_at, result, message FROM action
         WHERE instance = $1 ORDER BY at, id";
     let rows: Vec<Row> = tx.all(SQL, args![instance]).await?;
     Ok(rows
         .into_iter()
-        .map(|(action, request_id, user, project, at, finished, result)| Recorded {
+        .map(|(action, request_id, user, project, at, finished, result, message)| Recorded {
             action,
             request_id,
             user,
@@ -61,6 +64,7 @@ pub async fn of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Recorded>, Erro
             at: Timestamp(at),
             finished: finished.map(Timestamp),
             result,
+            message,
         })
         .collect())
 }
@@ -94,13 +98,25 @@ async fn put(
     Ok(tx.exec(SQL, args![id, instance, word, request, user, project, at, succeeded, result]).await? == 1)
 }
 
-/// Ends what is under way of instances that came to rest; `true` means that it went well.
-pub(crate) async fn finish(tx: &mut Tx, ended: &[(InstanceId, bool)], now: Timestamp) -> Result<(), Error> {
+/// Ends what is under way of instances that came to rest: well, or in a failure, with why if that is known.
+pub(crate) async fn finish(
+    tx: &mut Tx,
+    ended: &[(InstanceId, Option<String>)],
+    now: Timestamp,
+) -> Result<(), Error> {
     const SQL: Rows = Rows {
-        head: "UPDATE action SET finished_at = v.column2, result = v.column3 FROM (VALUES",
+        head: "UPDATE action SET finished_at = v.column2, result = v.column3, message = v.column4 FROM (VALUES",
         tail: ") AS v WHERE action.instance = v.column1 AND finished_at IS NULL",
     };
-    let rows =
-        ended.iter().map(|(id, well)| args![*id, now, if *well { "Success" } else { "Error" }]).collect();
+    let rows = ended
+        .iter()
+        .map(|(id, why)| args![*id, now, if why.is_none() { "Success" } else { "Error" }, why.as_deref()])
+        .collect();
     tx.exec_rows(SQL, rows).await.map(drop)
+}
+
+/// Ends one action in a failure.
+pub(crate) async fn fail(tx: &mut Tx, id: Uuid, why: &Fault, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "UPDATE action SET finished_at = $2, result = 'Error', message = $3 WHERE id = $1";
+    tx.exec(SQL, args![id, now, why.message.as_str()]).await.map(drop)
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
 
-use crate::{Tx, dirty};
+use crate::{Tx, dirty, resizes};
 
 /// Number of hash buckets; conductors start scanning at different ones, so that they seldom collide.
 pub const BUCKETS: u64 = 1_024;
@@ -61,7 +61,8 @@ const INSERT: &str = "INSERT INTO instance (id, epoch, placement, generation, sa
 const REPLACE: &str = "ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, placement = 0, generation = 1,
     saga_token = excluded.saga_token, op_token = instance.op_token + 1, version = instance.version + 1,
     spec = excluded.spec, name = excluded.name, intent = excluded.intent, stage = excluded.stage,
-    task = excluded.task, power = excluded.power, host = NULL, frozen = '', tries = 0, avoid = excluded.avoid,
+    task = excluded.task, power = excluded.power, host = NULL, frozen = '', phase = '', other_size = NULL,
+    tries = 0, avoid = excluded.avoid,
     agent_generation = 0, obs_seq = 0, observed = excluded.observed, fault = excluded.fault,
     fault_at = excluded.fault_at, deadline = excluded.deadline, updated_at = excluded.updated_at,
     launched_at = NULL, terminated_at = NULL
@@ -242,6 +243,7 @@ pub(crate) struct Row {
     stage: String,
     task: Option<String>,
     power: String,
+    phase: String,
     host: Option<Uuid>,
     host_name: Option<String>,
     host_zone: Option<String>,
@@ -270,6 +272,7 @@ impl Row {
             stage,
             task,
             power,
+            phase: resizes::phase(&self.phase)?,
             observed: self.observed.0,
             fault: self.fault.map(|f| (f.0, Timestamp(self.fault_at.unwrap_or(self.updated_at)))),
             created: Timestamp(self.created_at),
@@ -288,7 +291,7 @@ macro_rules! select {
         concat!(
             "SELECT ",
             $more,
-            "i.id, i.version, i.saga_token, i.epoch, i.placement, i.generation, i.spec, i.intent, i.stage, i.task, i.power,
+            "i.id, i.version, i.saga_token, i.epoch, i.placement, i.generation, i.spec, i.intent, i.stage, i.task, i.power, i.phase,
              i.host, h.name AS host_name, COALESCE(z.zone, h.zone) AS host_zone, i.observed, i.fault, i.fault_at, i.created_at,
              i.updated_at, i.launched_at, i.terminated_at FROM instance i LEFT JOIN host h ON h.id = i.host
              LEFT JOIN host_zone z ON z.host = i.host ",
@@ -325,12 +328,13 @@ pub async fn act(
     const SQL: &str = "UPDATE instance SET generation = generation + 1, version = version + 1, intent = $5,
             task = $6, restart_seq = restart_seq + $7, restart_hard = $8, updated_at = $9,
             op_token = op_token + 1, frozen = $10,
+            phase = CASE WHEN phase IN ('resizing', 'resized', 'reverting') THEN phase ELSE $11 END,
             stage = CASE WHEN stage = 'error' AND host IS NOT NULL THEN 'settled' ELSE stage END
         WHERE id = $1 AND epoch = $2 AND placement = $3 AND generation = $4 AND intent <> 'gone'
-            AND host IS NOT NULL
+            AND host IS NOT NULL AND phase NOT IN ('resize-wanted', 'confirming', 'revert-wanted')
         RETURNING version, host";
     let (intent, restarts, hard) = match action {
-        Action::Stop => (Intent::Stop, 0_i64, false),
+        Action::Stop | Action::Shelve => (Intent::Stop, 0_i64, false),
         Action::Reboot { hard } => (Intent::Run, 1, hard),
         Action::Rebuild => return rebuild(tx, id, at, now).await,
         _ => (Intent::Run, 0, false),
@@ -344,11 +348,12 @@ pub async fn act(
                 at.placement,
                 at.generation,
                 intent.as_str(),
-                action.task().as_str(),
+                action.task().map(Task::as_str),
                 restarts,
                 hard,
                 now,
-                action.freeze().map_or("", Freeze::as_str)
+                action.freeze().map_or("", Freeze::as_str),
+                action.phase().as_str()
             ],
         )
         .await?;
@@ -364,7 +369,7 @@ async fn rebuild(tx: &mut Tx, id: InstanceId, at: At, now: Timestamp) -> Result<
             obs_seq = 0, restart_seq = 0, restart_done = 0, version = version + 1, op_token = op_token + 1,
             frozen = '', task = 'rebuilding', stage = 'settled', fault = NULL, fault_at = NULL, updated_at = $5
         WHERE id = $1 AND epoch = $2 AND placement = $3 AND generation = $4 AND intent <> 'gone'
-            AND host IS NOT NULL
+            AND host IS NOT NULL AND phase NOT IN ('resize-wanted', 'confirming', 'revert-wanted')
         RETURNING version, host";
     let args = args![id, at.epoch, at.placement, at.generation, now];
     let row: Option<(i64, Option<Uuid>)> = tx.opt(SQL, args).await?;

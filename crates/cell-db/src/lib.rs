@@ -15,6 +15,7 @@ pub mod instances;
 pub mod pages;
 pub mod pulls;
 pub mod reports;
+pub mod resizes;
 pub mod roster;
 pub mod summary;
 
@@ -40,6 +41,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0003_host_sessions.sql"),
         include_str!("../migrations/0004_archived_instance.sql"),
         include_str!("../migrations/0005_compute.sql"),
+        include_str!("../migrations/0006_phase.sql"),
     ],
-    oldest: 6,
+    oldest: 7,
 };

@@ -2,7 +2,7 @@
 
 use model::instance::{Power, Stage, Task, status};
 use model::listing::{Narrow, Order, Place, Sort};
-use model::{CellId, Instance};
+use model::{CellId, Instance, Phase};
 use sql::{Error, Key, Paged, args};
 
 use crate::Tx;
@@ -52,27 +52,35 @@ fn narrowed(paged: Paged, narrow: &Narrow) -> Paged {
     }
     if !narrow.status.is_empty() {
         let tasks: Vec<Option<Task>> = Task::ALL.into_iter().map(Some).chain([None]).collect();
-        let wanted = |stage, power| {
-            tasks.iter().any(|task| narrow.status.iter().any(|word| word == status(stage, power, *task)))
+        let wanted = |stage, power, phase| {
+            tasks.iter().any(|task| {
+                let is = status(stage, power, *task, phase);
+                narrow.status.iter().any(|word| word == is)
+            })
         };
         paged = standing(paged, &wanted);
     }
     if let Some(word) = &narrow.vm_state {
-        paged = standing(paged, &|stage, power| word == model::instance::vm_state(stage, power));
+        paged =
+            standing(paged, &|stage, power, phase| word == model::instance::vm_state(stage, power, phase));
     }
     paged
 }
 
-/// Narrows to rows whose stage and power are wanted.
-fn standing(paged: Paged, wanted: &dyn Fn(Stage, Power) -> bool) -> Paged {
+/// Narrows to rows whose stage, power and phase are wanted.
+fn standing(paged: Paged, wanted: &dyn Fn(Stage, Power, Phase) -> bool) -> Paged {
     let pairs = Stage::ALL.into_iter().flat_map(|stage| Power::ALL.map(|power| (stage, power)));
-    let pairs: Vec<_> = pairs.filter(|(stage, power)| wanted(*stage, *power)).collect();
-    if pairs.is_empty() {
+    let all = pairs.flat_map(|(stage, power)| Phase::ALL.map(|phase| (stage, power, phase)));
+    let all: Vec<_> = all.filter(|(stage, power, phase)| wanted(*stage, *power, *phase)).collect();
+    if all.is_empty() {
         return paged.and("false", args![]);
     }
-    let marks = vec!["(?, ?)"; pairs.len()].join(", ");
-    let args = pairs.iter().flat_map(|(stage, power)| args![stage.as_str(), power.as_str()]).collect();
-    paged.and(&format!("(i.stage, i.power) IN (VALUES {marks})"), args)
+    let marks = vec!["(?, ?, ?)"; all.len()].join(", ");
+    let args = all
+        .iter()
+        .flat_map(|(stage, power, phase)| args![stage.as_str(), power.as_str(), phase.as_str()])
+        .collect();
+    paged.and(&format!("(i.stage, i.power, i.phase) IN (VALUES {marks})"), args)
 }
 
 /// What a key is in a cell; never NULL.
@@ -93,7 +101,8 @@ fn expr(sort: Sort) -> Option<&'static str> {
         Sort::User => "i.spec->>'user'",
         Sort::VmState => {
             "CASE i.stage WHEN 'error' THEN 'error' WHEN 'settled' THEN
-             CASE i.power WHEN 'running' THEN 'active' WHEN 'paused' THEN 'paused' ELSE 'stopped' END
+             CASE WHEN i.phase IN ('resized', 'confirming', 'revert-wanted', 'reverting') THEN 'resized'
+             WHEN i.phase = 'shelved' THEN 'shelved' ELSE CASE i.power WHEN 'running' THEN 'active' WHEN 'paused' THEN 'paused' ELSE 'stopped' END END
              ELSE 'building' END"
         }
         Sort::TaskState => "COALESCE(i.task, '')",

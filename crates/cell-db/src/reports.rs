@@ -4,12 +4,12 @@
 use model::bug::{Bug, planted};
 use model::instance::{Power, Stage, Task};
 use model::sync::{Observation, Outcome};
-use model::{At, Fault, FaultKind, HostId, InstanceId, Intent, Timestamp};
+use model::{At, Fault, FaultKind, HostId, InstanceId, Intent, Phase, Timestamp};
 use sql::{Args, Error, Json, Rows, args};
 use uuid::Uuid;
 
 use crate::instances::{json, words};
-use crate::{Tx, actions, claims, dirty};
+use crate::{Tx, actions, claims, dirty, resizes};
 
 /// How often an engine's failure is retried inside the cell.
 pub const TRIES: i64 = 2;
@@ -40,6 +40,7 @@ struct Row {
     stage: String,
     task: Option<String>,
     power: String,
+    phase: String,
     host: Option<Uuid>,
     obs_seq: i64,
     agent_generation: i64,
@@ -54,6 +55,7 @@ struct Change {
     stage: Stage,
     task: Option<Task>,
     power: Power,
+    phase: Phase,
     on_host: bool,
     again: bool,
     /// The host gets another wish: what was made there must go.
@@ -69,7 +71,7 @@ pub async fn apply(
     now: Timestamp,
 ) -> Result<Applied, Error> {
     const READ: Rows = Rows {
-        head: "SELECT id, epoch, placement, generation, version, intent, stage, task, power, host, obs_seq,
+        head: "SELECT id, epoch, placement, generation, version, intent, stage, task, power, phase, host, obs_seq,
             agent_generation, tries, avoid, fault, launched_at FROM instance WHERE id IN (VALUES",
         tail: ")",
     };
@@ -80,7 +82,8 @@ pub async fn apply(
             observed = v.column12, fault = v.column13, fault_at = v.column14, launched_at = v.column15,
             terminated_at = v.column16, updated_at = v.column17,
             deadline = CASE WHEN v.column18 THEN deadline ELSE NULL END,
-            generation = generation + v.column19 FROM (VALUES",
+            generation = generation + v.column19, phase = v.column20,
+            other_size = CASE WHEN v.column20 = '' THEN NULL ELSE other_size END FROM (VALUES",
         tail: ") AS v WHERE instance.id = v.column1 AND version = v.column2",
     };
     let mut ids: Vec<InstanceId> = observations.iter().map(|o| o.instance).collect();
@@ -89,7 +92,7 @@ pub async fn apply(
     let rows: Vec<Row> = tx.all_rows(READ, ids.iter().map(|id| args![*id]).collect()).await?;
     let mut out = Applied::default();
     let (mut writes, mut marks, mut freed): (Vec<Args>, Vec<_>, Vec<_>) = Default::default();
-    let mut ended = Vec::new();
+    let (mut ended, mut fitted) = (Vec::new(), Vec::new());
     for id in ids {
         // Only the newest observation of each instance matters; they are ordered.
         let newest = observations
@@ -124,6 +127,8 @@ pub async fn apply(
             continue;
         }
         let Some(change) = judge(row, seen)? else { continue };
+        let before = resizes::phase(&row.phase)?;
+        let change = phased(before, row, change)?;
         let launched = match (row.launched_at, change.power) {
             (None, Power::Running) => Some(now.0),
             (at, _) => at,
@@ -152,17 +157,21 @@ pub async fn apply(
             (change.stage == Stage::Tombstone).then_some(now),
             now,
             building,
-            i64::from(change.wish)
+            i64::from(change.wish),
+            change.phase.as_str()
         ]);
         marks.push((id, row.version + 1));
-        out.unplaced |= change.stage == Stage::Unplaced;
+        out.unplaced |= change.stage == Stage::Unplaced || change.phase.is_due();
+        if before != Phase::Plain && change.phase == Phase::Plain && change.on_host {
+            fitted.push(id);
+        }
         out.wishes |= change.wish;
         out.settled |= change.task.is_none();
         // Building and deleting are no actions of the cell's.
         if row.task.as_deref().is_some_and(|task| !matches!(task, "scheduling" | "spawning" | "deleting"))
-            && change.task.is_none()
+            && (change.task.is_none() || (before, change.phase) == (Phase::Resizing, Phase::RevertWanted))
         {
-            ended.push((id, change.fault.is_none()));
+            ended.push((id, change.fault.as_ref().map(|fault| fault.message.clone())));
         }
         if !change.on_host {
             freed.push(id);
@@ -177,6 +186,7 @@ pub async fn apply(
     if !planted(Bug::ClaimKept) {
         claims::release(tx, &freed).await?;
     }
+    resizes::fit(tx, &fitted).await?;
     dirty::mark(tx, &marks, now).await?;
     Ok(out)
 }
@@ -190,6 +200,7 @@ fn judge(row: &Row, seen: &Observation) -> Result<Option<Change>, Error> {
         stage,
         task,
         power: seen.power,
+        phase: Phase::Plain,
         on_host: true,
         again: false,
         wish: false,
@@ -244,9 +255,38 @@ fn retry(row: &Row, fault: Fault) -> Change {
         stage: if again { Stage::Unplaced } else { Stage::Tombstone },
         task: again.then_some(Task::Scheduling),
         power: Power::None,
+        phase: Phase::Plain,
         on_host: false,
         again: true,
         wish: false,
         fault: Some(fault),
     }
+}
+
+/// What a change means for what the instance undergoes. Pure.
+fn phased(phase: Phase, row: &Row, change: Change) -> Result<Change, Error> {
+    let (stage, task) = (change.stage, change.task);
+    if !change.on_host || stage == Stage::Tombstone {
+        return Ok(Change { phase: Phase::Plain, ..change });
+    }
+    if phase.is_due() {
+        // What the conductors are to do stays so, whatever its container does meanwhile.
+        let (_, task, _) = words(&row.stage, row.task.as_deref(), &row.power)?;
+        return Ok(Change { phase, task, ..change });
+    }
+    Ok(match (phase, stage, task) {
+        (Phase::Resizing, Stage::Settled, None) => Change { phase: Phase::Resized, ..change },
+        // It cannot be had in the new size: it gets the old one back.
+        (Phase::Resizing, Stage::Error, _) => Change {
+            stage: Stage::Settled,
+            task: Some(Task::ResizeReverting),
+            phase: Phase::RevertWanted,
+            ..change
+        },
+        (Phase::Reverting, Stage::Settled, None) | (Phase::Reverting | Phase::Shelving, Stage::Error, _) => {
+            Change { phase: Phase::Plain, ..change }
+        }
+        (Phase::Shelving, Stage::Settled, None) => Change { phase: Phase::Shelved, ..change },
+        _ => Change { phase, ..change },
+    })
 }

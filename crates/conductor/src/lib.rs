@@ -13,6 +13,7 @@
 
 mod liveness;
 mod place;
+mod resize;
 mod service;
 mod summary;
 

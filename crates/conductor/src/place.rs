@@ -17,7 +17,7 @@ use sql::{Error, Work};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Conductor;
+use crate::{Conductor, resize};
 
 /// What is to be placed within so long of a batch is left to the next one together: a batch costs the same for
 /// one instance as for many.
@@ -47,6 +47,9 @@ pub(crate) async fn run(conductor: Arc<Conductor>, mut bell: Ringing, shutdown: 
             () = bell.rung() => rung = true,
             () = conductor.place.notified() => {}
             () = tokio::time::sleep(Duration::from_secs(1)), if !planted(Bug::DoorbellOnly) => {}
+        }
+        if let Err(error) = resize::round(&conductor).await {
+            tracing::warn!(%error, "a size could not be changed; it will be tried again");
         }
         let mut placed = false;
         while !shutdown.is_cancelled() {

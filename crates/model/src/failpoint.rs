@@ -49,10 +49,16 @@ points! {
     FINISH = "superconductor.finish";
     /// Tasks go back because a cell has refused.
     RETARGET = "superconductor.retarget";
+    /// Other sizes are wished for in their cell.
+    WISH = "superconductor.wish";
+    /// Tasks end because a size was changed, or was not.
+    SIZED = "superconductor.sized";
     /// A worker's beat.
     BEAT = "superconductor.beat";
     /// Instances are placed on hosts.
     PLACE = "conductor.place";
+    /// Sizes are claimed, given back or taken back.
+    RESIZE = "conductor.resize";
     /// An agent's sync is answered.
     SYNC = "conductor.sync";
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::ids::{CellId, HostId, InstanceId};
+use crate::phase::Phase;
 use crate::spec::RequestSpec;
 use crate::sync::Observed;
 use crate::time::Timestamp;
@@ -116,6 +117,16 @@ pub enum Task {
     Resuming,
     /// Its container is being made anew, from another image perhaps.
     Rebuilding,
+    /// A claim is being made for another size.
+    ResizePrep,
+    /// Its container is being made anew, in another size.
+    ResizeFinish,
+    /// Its container is being made anew, in the size that it had.
+    ResizeReverting,
+    /// Being stopped, to be set aside.
+    Shelving,
+    /// Being started after it was set aside.
+    Unshelving,
 }
 
 /// How an instance that should run is to be frozen.
@@ -145,7 +156,7 @@ impl Freeze {
 
 impl Task {
     /// Every task.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Scheduling,
         Self::Spawning,
         Self::PoweringOn,
@@ -158,6 +169,11 @@ impl Task {
         Self::Suspending,
         Self::Resuming,
         Self::Rebuilding,
+        Self::ResizePrep,
+        Self::ResizeFinish,
+        Self::ResizeReverting,
+        Self::Shelving,
+        Self::Unshelving,
     ];
 
     /// Nova's word, also the one stored.
@@ -175,6 +191,11 @@ impl Task {
             Self::Suspending => "suspending",
             Self::Resuming => "resuming",
             Self::Rebuilding => "rebuilding",
+            Self::ResizePrep => "resize_prep",
+            Self::ResizeFinish => "resize_finish",
+            Self::ResizeReverting => "resize_reverting",
+            Self::Shelving => "shelving",
+            Self::Unshelving => "unshelving",
         }
     }
 
@@ -256,6 +277,8 @@ pub struct Instance {
     pub task: Option<Task>,
     /// What the container was last seen doing.
     pub power: Power,
+    /// What it undergoes beyond its container.
+    pub phase: Phase,
     /// What the host last told of the container.
     pub observed: Observed,
     /// Why it is in error.
@@ -273,17 +296,20 @@ pub struct Instance {
 impl Instance {
     /// Nova's `vm_state`.
     pub fn vm_state(&self) -> &'static str {
-        vm_state(self.stage, self.power)
+        vm_state(self.stage, self.power, self.phase)
     }
 
     /// Nova's `status`, by the table of `nova/api/openstack/common.py`.
     pub fn status(&self) -> &'static str {
-        status(self.stage, self.power, self.task)
+        status(self.stage, self.power, self.task, self.phase)
     }
 }
 
-/// Nova's `vm_state` of what stands at `stage` and was seen as `power`.
-pub fn vm_state(stage: Stage, power: Power) -> &'static str {
+/// Nova's `vm_state` of what stands at `stage` and in `phase` and was seen as `power`.
+pub fn vm_state(stage: Stage, power: Power, phase: Phase) -> &'static str {
+    if let Some(word) = phase.vm_state(stage) {
+        return word;
+    }
     match (stage, power) {
         (Stage::Tombstone, _) => "deleted",
         (Stage::Error, _) => "error",
@@ -295,13 +321,17 @@ pub fn vm_state(stage: Stage, power: Power) -> &'static str {
     }
 }
 
-/// Nova's `status` of what stands at `stage`, was seen as `power` and undergoes `task`.
-pub fn status(stage: Stage, power: Power, task: Option<Task>) -> &'static str {
+/// Nova's `status` of what stands at `stage` and in `phase`, was seen as `power` and undergoes `task`.
+pub fn status(stage: Stage, power: Power, task: Option<Task>, phase: Phase) -> &'static str {
     match (stage, power, task) {
         (Stage::Tombstone, ..) => "DELETED",
         (Stage::Settled | Stage::Error, _, Some(Task::Rebuilding)) => "REBUILD",
+        (Stage::Settled, _, Some(Task::ResizePrep | Task::ResizeFinish)) => "RESIZE",
+        (Stage::Settled, _, Some(Task::ResizeReverting)) => "REVERT_RESIZE",
         (Stage::Error, ..) => "ERROR",
         (Stage::Unplaced | Stage::Building | Stage::Leaving, ..) => "BUILD",
+        _ if phase.vm_state(stage) == Some("resized") => "VERIFY_RESIZE",
+        _ if phase.vm_state(stage) == Some("shelved") => "SHELVED",
         (_, _, Some(Task::Rebooting)) => "REBOOT",
         (_, _, Some(Task::RebootingHard)) => "HARD_REBOOT",
         (_, Power::Running, _) => "ACTIVE",
@@ -334,6 +364,16 @@ pub enum Action {
     Resume,
     /// Make its container anew, from the image that its spec has then.
     Rebuild,
+    /// Make its container anew, in another size, and keep the old size claimed.
+    Resize,
+    /// Keep the new size, and give the old one back.
+    ConfirmResize,
+    /// Make its container anew, in the size that it had.
+    RevertResize,
+    /// Stop it, and set it aside.
+    Shelve,
+    /// Start what was set aside.
+    Unshelve,
 }
 
 impl Action {
@@ -348,6 +388,22 @@ impl Action {
             Self::Suspend => "suspend",
             Self::Resume => "resume",
             Self::Rebuild => "rebuild",
+            Self::Resize => "resize",
+            Self::ConfirmResize => "confirmResize",
+            Self::RevertResize => "revertResize",
+            Self::Shelve => "shelve",
+            Self::Unshelve => "unshelve",
+        }
+    }
+
+    /// The phase that it begins; a start, a stop and the like end what was.
+    pub fn phase(self) -> Phase {
+        match self {
+            Self::Resize => Phase::ResizeWanted,
+            Self::ConfirmResize => Phase::Confirming,
+            Self::RevertResize => Phase::RevertWanted,
+            Self::Shelve => Phase::Shelving,
+            _ => Phase::Plain,
         }
     }
 
@@ -360,9 +416,9 @@ impl Action {
         }
     }
 
-    /// The `task_state` while it is under way.
-    pub fn task(self) -> Task {
-        match self {
+    /// The `task_state` while it is under way; a confirmation has none.
+    pub fn task(self) -> Option<Task> {
+        Some(match self {
             Self::Start => Task::PoweringOn,
             Self::Stop => Task::PoweringOff,
             Self::Reboot { hard: false } => Task::Rebooting,
@@ -372,12 +428,22 @@ impl Action {
             Self::Suspend => Task::Suspending,
             Self::Resume => Task::Resuming,
             Self::Rebuild => Task::Rebuilding,
-        }
+            Self::Resize => Task::ResizePrep,
+            Self::ConfirmResize => return None,
+            Self::RevertResize => Task::ResizeReverting,
+            Self::Shelve => Task::Shelving,
+            Self::Unshelve => Task::Unshelving,
+        })
     }
 
     /// Refuses what Nova refuses with 409 (`nova/compute/api.py`, `check_instance_state`).
-    pub fn check(self, id: InstanceId, stage: Stage, power: Power, task: Option<Task>) -> Result<(), Fault> {
-        let vm_state = vm_state(stage, power);
+    pub fn check(
+        self,
+        id: InstanceId,
+        (stage, power, phase): (Stage, Power, Phase),
+        task: Option<Task>,
+    ) -> Result<(), Fault> {
+        let vm_state = vm_state(stage, power, phase);
         let legal = match self {
             Self::Start => vm_state == "stopped",
             Self::Stop => matches!(vm_state, "active" | "error"),
@@ -389,6 +455,11 @@ impl Action {
             Self::Unpause => vm_state == "paused",
             Self::Resume => vm_state == "suspended",
             Self::Rebuild => matches!(vm_state, "active" | "stopped" | "error"),
+            Self::Resize => matches!(vm_state, "active" | "stopped"),
+            // A confirmation that is under way has no task, but is over as far as the user can tell.
+            Self::ConfirmResize | Self::RevertResize => vm_state == "resized" && phase != Phase::Confirming,
+            Self::Shelve => matches!(vm_state, "active" | "stopped" | "paused" | "suspended"),
+            Self::Unshelve => vm_state == "shelved",
         };
         if !legal {
             return Err(Fault::conflict(format!(

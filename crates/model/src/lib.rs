@@ -18,6 +18,7 @@ pub mod ids;
 pub mod image;
 pub mod instance;
 pub mod listing;
+pub mod phase;
 pub mod spec;
 pub mod sync;
 #[cfg(feature = "testing")]
@@ -32,5 +33,6 @@ pub use fault::{Fault, FaultKind};
 pub use flavor::{Flavor, Resources};
 pub use ids::*;
 pub use instance::{At, Instance, Intent, Power, Stage, Task};
+pub use phase::{Phase, Size};
 pub use spec::{ContainerSpec, RequestSpec, RestartPolicy};
 pub use time::{Clock, Timestamp};

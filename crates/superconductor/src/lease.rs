@@ -7,7 +7,7 @@ use std::time::Duration;
 use api_db::Tx;
 use api_db::cells::{self, Reserved};
 use api_db::mappings::{self, Bind, Home, Mapping};
-use api_db::state::{self, Asked, BUILD, Build, DELETE, Refusal};
+use api_db::state::{self, Asked, BUILD, Build, DELETE, RESIZE, Refusal};
 use model::bug::{Bug, planted};
 use model::extra::Policy;
 use model::failpoint::LEASE;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::unbind::Sent;
 use crate::{Job, Step, Superconductor, ask, summaries, work};
 
-const KINDS: [&str; 4] = [BUILD, DELETE, "", ""];
+const KINDS: [&str; 4] = [BUILD, DELETE, RESIZE, ""];
 
 /// What is asked for within so long of a round is left to the next one together. A round costs the same for one
 /// task as for many, and a caller who comes alone finds nothing to wait for.
@@ -145,6 +145,15 @@ async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
         };
         let step = match task.kind.as_str() {
             DELETE => Step::Gone,
+            RESIZE => match (state::from_json(task.lease.task, task.state.clone()), mapping.cell) {
+                (Ok(state), Some(_)) => Step::Resize(state),
+                (state, _) => {
+                    let why = state.err().map_or("it is in no cell".into(), |error| error.to_string());
+                    tracing::error!(why, "task is set aside");
+                    store::park(tx, task.lease, &why).await?;
+                    continue;
+                }
+            },
             _ => match state::from_json(task.lease.task, task.state.clone()) {
                 Ok(Build::Pick { refused, asked }) => {
                     picks.push(Pick { task, mapping, refused, asked });

@@ -16,6 +16,7 @@ mod ask;
 mod enrol;
 mod feed;
 mod lease;
+mod resize;
 mod settle;
 mod summaries;
 mod sweep;
@@ -79,6 +80,8 @@ pub(crate) enum Step {
     Bury(Fault),
     /// Want it gone in its cell, and wait.
     Gone,
+    /// Wish for another size in its cell, or for what follows upon that, and wait.
+    Resize(api_db::state::Resize),
 }
 
 pub(crate) struct Superconductor {

@@ -11,7 +11,7 @@ use api_db::state::{self, Build, Refusal};
 use api_db::{Tx, cells};
 use cell_db::instances::{self, Standing};
 use model::bug::{Bug, planted};
-use model::failpoint::{CLOSE, FINISH, RETARGET};
+use model::failpoint::{CLOSE, FINISH, RETARGET, SIZED};
 use model::instance::Stage;
 use model::{CellId, Fault, FaultKind, InstanceId};
 use router::CellHandle;
@@ -21,7 +21,7 @@ use tasks::{Lease, store};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Job, Step, Superconductor, enrol, feed, work};
+use crate::{Job, Step, Superconductor, enrol, feed, resize, work};
 
 /// Shortest time between two looks at one cell.
 const PAUSE: Duration = Duration::from_millis(40);
@@ -158,6 +158,12 @@ async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(),
             shared.env.step(RETARGET, || retarget(shared, cell, &refused)).await?;
             leave(shared, cell, &jobs);
             shared.look.notify_one();
+        }
+        let sized = resize::ended(handle, chunk).await?;
+        if !sized.is_empty() {
+            let jobs: Vec<Arc<Job>> = sized.iter().map(|(job, _)| job.clone()).collect();
+            shared.env.step(SIZED, || resize::sized(shared, &sized)).await?;
+            leave(shared, cell, &jobs);
         }
         if !gone.is_empty() {
             shared.env.step(CLOSE, || work::close(shared, &gone)).await.map_err(Error::Fault)?;

@@ -8,13 +8,13 @@ use api_db::mappings;
 use cell_db::instances::{self, New};
 use futures::FutureExt;
 use model::bug::{Bug, planted};
-use model::failpoint::{ASK, BURY, CLOSE, GONE, INSERT};
+use model::failpoint::{ASK, BURY, CLOSE, GONE, INSERT, WISH};
 use model::{CellId, Fault, HostId, InstanceId};
 use rpc::Bell;
 use sql::{Error, Work};
 use tasks::{Lease, store};
 
-use crate::{Job, Step, Superconductor, ask, unbind};
+use crate::{Job, Step, Superconductor, ask, resize, unbind};
 
 /// Sends jobs on their way, one batch for each cell and step.
 pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
@@ -25,6 +25,7 @@ pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
             (Step::Insert { .. }, Some(cell)) => (0, cell),
             (Step::Bury(_), Some(cell)) => (1, cell),
             (Step::Gone, Some(cell)) => (2, cell),
+            (Step::Resize(_), Some(cell)) => (5, cell),
             // Never bound: nothing of it is anywhere.
             (_, None) => (3, CellId::ZERO),
         };
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(shared: &Arc<Superconductor>, jobs: Vec<Job>) {
                     1 => env.step(BURY, || bury(&shared, cell, &jobs)).await,
                     2 => env.step(GONE, || gone(&shared, cell, &jobs)).await,
                     4 => env.step(ASK, || ask::ask(&shared, &jobs)).await,
+                    5 => env.step(WISH, || resize::wish(&shared, cell, &jobs)).await,
                     _ => env.step(CLOSE, || close(&shared, &jobs)).await,
                 }
             };

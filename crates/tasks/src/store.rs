@@ -109,6 +109,13 @@ pub async fn enqueue<D>(tx: &mut Tx<D>, task: &NewTask) -> Result<bool, Error> {
     Ok(tx.exec(SQL, args).await? == 1)
 }
 
+/// The subject's live task, if it has one: its id and kind.
+pub async fn live<D>(tx: &mut Tx<D>, subject: Uuid) -> Result<Option<(TaskId, String)>, Error> {
+    const SQL: &str = "SELECT id, kind FROM task WHERE subject = $1";
+    let row: Option<(Uuid, String)> = tx.opt(SQL, args![subject]).await?;
+    Ok(row.map(|(id, kind)| (TaskId(id), kind)))
+}
+
 /// Removes the subject's live task, whatever its state and owner, and says what kind it was and what it
 /// had reached: a newer promise replaces it. The caller must bump the subject's fencing counter in the
 /// same transaction.

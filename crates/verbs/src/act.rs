@@ -51,7 +51,7 @@ impl Verbs {
                 Found::Row(row) => row,
                 Found::Waiting(row) => {
                     // Refused like what is being built, which it is.
-                    return action.check(id, row.stage, row.power, row.task);
+                    return action.check(id, (row.stage, row.power, row.phase), row.task);
                 }
                 Found::Dark(unseen) => return Err(unseen.why.into()),
             };
@@ -62,7 +62,7 @@ impl Verbs {
                 return Ok(());
             }
             check_lock(caller, id, &row.spec)?;
-            action.check(id, row.stage, row.power, row.task)?;
+            action.check(id, (row.stage, row.power, row.phase), row.task)?;
             if row.host.is_none() {
                 let word = action.word();
                 return Err(Fault::conflict(format!("Cannot '{word}' instance {id}: it has no host")));

@@ -25,6 +25,8 @@ pub struct Done {
     pub ended: Option<Timestamp>,
     /// `Success` or `Error`, once it has.
     pub result: Option<String>,
+    /// Why it failed, if that is known.
+    pub details: Option<String>,
 }
 
 /// What was done to an instance, and where it is.
@@ -71,6 +73,7 @@ impl Verbs {
             begun: one.at,
             ended: one.finished,
             result: one.result,
+            details: one.message,
         }));
         done.sort_by_key(|one| std::cmp::Reverse(one.begun));
         Ok(History { done, gone, instance })
@@ -96,5 +99,6 @@ fn level(one: Accepted, instance: Option<&Instance>, gone: bool) -> Done {
         begun: one.at,
         ended,
         result,
+        details: None,
     }
 }

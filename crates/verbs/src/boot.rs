@@ -235,6 +235,7 @@ pub(crate) fn waiting(id: InstanceId, spec: RequestSpec, created: Timestamp, tas
         stage: Stage::Unplaced,
         task: Some(task),
         power: Power::None,
+        phase: model::Phase::Plain,
         observed: Default::default(),
         fault: None,
         created,

@@ -20,6 +20,7 @@ mod list;
 mod once;
 mod quotas;
 mod rebuild;
+mod resize;
 mod show;
 mod types;
 
@@ -43,6 +44,7 @@ pub use api_db::idempotency::{Answer, Known};
 pub use api_db::images::{Image, Visibility};
 pub use api_db::keypairs::KeyPair;
 pub use api_db::limits::{CLASS, Effective, RESOURCES};
+pub use api_db::resizes::{Among as ResizesAmong, Record as ResizeRecord};
 pub use api_db::usage::Used;
 pub use boot::{Accepted, Prepared};
 pub use cell_db::roster::Detail as HostDetail;

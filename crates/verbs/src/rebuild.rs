@@ -83,7 +83,7 @@ impl Verbs {
             }
             check_lock(caller, id, &row.spec)?;
             check_fits(&work.2.image, &row.spec.flavor)?;
-            action.check(id, row.stage, row.power, row.task)?;
+            action.check(id, (row.stage, row.power, row.phase), row.task)?;
             let (here, now) = (cell.cell.id, self.inner.env.now());
             let record = once.unwrap_or_else(|| self.inner.env.uuid());
             let (work, at) = (work.clone(), row.at);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent::engine::Container;
 use model::instance::{Power, Stage, Task};
-use model::{HostId, instance};
+use model::{HostId, Phase, instance};
 use sql::{Tx, Work};
 use uuid::Uuid;
 
@@ -140,7 +140,9 @@ fn held(life: &Life, entry: Option<&Entry>, rows: &BTreeMap<Uuid, Row>, bad: &mu
         bad.push(format!("{name} has a state that nobody knows: {row:?}"));
         return;
     };
-    let status = instance::status(stage, power, row.task.as_deref().and_then(Task::parse));
+    // Nobody changes sizes here.
+    let task = row.task.as_deref().and_then(Task::parse);
+    let status = instance::status(stage, power, task, Phase::Plain);
     if entry.status.as_deref() != Some(status) && row.stage != "error" {
         bad.push(format!("{name} is {status}, the index says {:?}", entry.status));
     }

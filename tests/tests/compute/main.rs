@@ -5,6 +5,7 @@ mod images;
 mod networks;
 mod placing;
 mod servers;
+mod sizes;
 
 use std::time::Duration;
 

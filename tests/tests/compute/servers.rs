@@ -170,7 +170,7 @@ async fn locks_freezes_and_what_was_done() {
     face.post("admin", 96, &action, reset("active")).await.is(202);
     assert_eq!(face.get("ann", 96, &path).await.is(200)["server"]["status"], "ACTIVE");
     face.post("admin", 96, &action, reset("happy")).await.is(400);
-    for refused in ["createImage", "changePassword", "shelve", "resize", "migrate"] {
+    for refused in ["createImage", "changePassword", "shelveOffload", "migrate"] {
         act("ann", refused).await.is(501);
     }
 

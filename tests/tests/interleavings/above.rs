@@ -258,7 +258,8 @@ async fn two_boots_within_a_quota_of_one() {
                     Box::pin(async move {
                         let limits = Limits { instances: 1, cores: -1, memory_mib: -1 };
                         quotas::take(tx, &spec, 1, limits).await?;
-                        quotas::give_back(tx, &spec, 1).await
+                        quotas::give_back(tx, &spec.project, [1, spec.flavor.vcpus, spec.flavor.memory_mib])
+                            .await
                     })
                 })
                 .await

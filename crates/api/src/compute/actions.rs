@@ -19,7 +19,6 @@ const NOT_YET: &[&str] = &[
     "addFloatingIp",
     "addSecurityGroup",
     "changePassword",
-    "confirmResize",
     "createBackup",
     "createImage",
     "evacuate",
@@ -33,14 +32,10 @@ const NOT_YET: &[&str] = &[
     "removeFloatingIp",
     "removeSecurityGroup",
     "rescue",
-    "resize",
     "restore",
-    "revertResize",
-    "shelve",
     "shelveOffload",
     "trigger_crash_dump",
     "unrescue",
-    "unshelve",
     "injectNetworkInfo",
     "resetNetwork",
 ];
@@ -55,6 +50,8 @@ enum Asked {
     Unlock,
     Reset { in_error: bool },
     Rebuild(Value),
+    Resize { flavor: String },
+    Decide(Action),
 }
 
 /// Answers an action.
@@ -77,6 +74,15 @@ pub async fn act(call: Call) -> Answered {
             verbs.reset_state(&call.caller, &call.context, id, in_error).await?;
         }
         Asked::Rebuild(value) => return rebuild(&call, &value).await,
+        Asked::Resize { flavor } => {
+            verbs.resize(&call.caller, &call.context, id, &flavor, call.once).await?;
+        }
+        Asked::Decide(action) => {
+            verbs.decide_resize(&call.caller, &call.context, id, action, call.once).await?;
+            if action == Action::ConfirmResize {
+                return Ok(empty(StatusCode::NO_CONTENT));
+            }
+        }
         Asked::Console { lines } => {
             let output = verbs.console(&call.caller, &call.context, id, lines).await?;
             return Ok(answer(StatusCode::OK, |body| body.put("output", &output)));
@@ -123,6 +129,13 @@ fn parse(bytes: &[u8], version: Version) -> Result<(Asked, &'static str), Refuse
         "unlock" => Ok((Asked::Unlock, "os_compute_api:os-lock-server:unlock")),
         "os-resetState" => Ok((reset(value)?, "os_compute_api:os-admin-actions:reset_state")),
         "rebuild" => Ok((Asked::Rebuild(value.clone()), "os_compute_api:servers:rebuild")),
+        "resize" => Ok((resize(value)?, "os_compute_api:servers:resize")),
+        "confirmResize" => {
+            Ok((Asked::Decide(Action::ConfirmResize), "os_compute_api:servers:confirm_resize"))
+        }
+        "revertResize" => Ok((Asked::Decide(Action::RevertResize), "os_compute_api:servers:revert_resize")),
+        "shelve" => Ok((Asked::Act(Action::Shelve), "os_compute_api:os-shelve:shelve")),
+        "unshelve" => Ok((unshelve(value, version)?, "os_compute_api:os-shelve:unshelve")),
         "forceDelete" => Ok((Asked::Delete, "os_compute_api:os-deferred-delete:force")),
         "os-getConsoleOutput" => {
             Ok((Asked::Console { lines: lines(value)? }, "os_compute_api:os-console-output"))
@@ -140,6 +153,31 @@ fn reason(value: &Value, version: Version) -> Result<Option<String>, Refused> {
             read::text(members, "locked_reason", (1, 255))
         }
         _ => Ok(None),
+    }
+}
+
+/// `flavorRef`, a text or a number (`nova/api/openstack/compute/schemas/servers.py`, resize).
+fn resize(value: &Value) -> Result<Asked, Refused> {
+    let Value::Object(members) = value else {
+        return Err(Refused::field("resize", value, "It is not of type 'object'"));
+    };
+    read::known(members, &["flavorRef", "OS-DCF:diskConfig"])?;
+    match members.get("flavorRef") {
+        Some(Value::String(flavor)) if !flavor.is_empty() => Ok(Asked::Resize { flavor: flavor.clone() }),
+        Some(Value::Number(number)) if number.is_u64() => Ok(Asked::Resize { flavor: number.to_string() }),
+        Some(other) => Err(Refused::field("resize/flavorRef", other, "It is no flavor's id")),
+        None => Err(Refused::field("resize", value, "'flavorRef' is a required property")),
+    }
+}
+
+/// A zone may be named from 2.77 on, but what is set aside stays on its host.
+fn unshelve(value: &Value, version: Version) -> Result<Asked, Refused> {
+    match value {
+        Value::Object(members) if version >= Version(77) && !members.is_empty() => {
+            read::known(members, &["availability_zone", "host"])?;
+            Err(Refused::bad("A server that is on its host cannot be unshelved into another zone or host"))
+        }
+        _ => Ok(Asked::Act(Action::Unshelve)),
     }
 }
 
@@ -206,6 +244,14 @@ mod tests {
         assert_eq!(read(r#"{"reboot": {"type": "SOFT"}}"#), Ok(Asked::Act(Action::Reboot { hard: false })));
         assert_eq!(read(r#"{"reboot": {"type": "HARD"}}"#), Ok(Asked::Act(Action::Reboot { hard: true })));
         assert_eq!(read(r#"{"forceDelete": null}"#), Ok(Asked::Delete));
+        for flavor in [r#""2""#, "2"] {
+            let body = format!(r#"{{"resize": {{"flavorRef": {flavor}}}}}"#);
+            assert_eq!(read(&body), Ok(Asked::Resize { flavor: "2".into() }));
+        }
+        assert_eq!(read(r#"{"confirmResize": null}"#), Ok(Asked::Decide(Action::ConfirmResize)));
+        assert_eq!(read(r#"{"revertResize": null}"#), Ok(Asked::Decide(Action::RevertResize)));
+        assert_eq!(read(r#"{"shelve": null}"#), Ok(Asked::Act(Action::Shelve)));
+        assert_eq!(read(r#"{"unshelve": null}"#), Ok(Asked::Act(Action::Unshelve)));
         for (body, lines) in [
             ("{}", None),
             (r#"{"length": 10}"#, Some(10)),
@@ -232,10 +278,15 @@ mod tests {
             r#"{"os-getConsoleOutput": {"length": "x"}}"#,
             r#"{"os-getConsoleOutput": {"length": -2}}"#,
             r#"{"fly": null}"#,
+            r#"{"resize": null}"#,
+            r#"{"resize": {}}"#,
+            r#"{"resize": {"flavorRef": null}}"#,
+            r#"{"resize": {"flavorRef": "1", "more": 1}}"#,
+            r#"{"unshelve": {"availability_zone": "z"}}"#,
         ] {
             assert_eq!(read(bad), Err(400), "{bad}");
         }
-        for known in ["shelve", "resize", "createImage", "changePassword"] {
+        for known in ["shelveOffload", "migrate", "createImage", "changePassword"] {
             assert_eq!(read(&format!("{{\"{known}\": null}}")), Err(501), "{known}");
         }
     }

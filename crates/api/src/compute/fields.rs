@@ -70,7 +70,7 @@ pub static FIELDS: &[Field] = &[
     field("links", 1, Seen::All, |o, n, i, l| view::links(o, n, &i.id, l)),
     field("OS-DCF:diskConfig", 1, Seen::All, |o, n, _, _| o.put(n, "MANUAL")),
     field("progress", 1, Seen::All, |o, n, i, _| {
-        if matches!(i.status(), "ACTIVE" | "BUILD" | "REBUILD") {
+        if matches!(i.status(), "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE") {
             o.put(n, &0);
         }
     }),

@@ -130,7 +130,7 @@ pub async fn show(call: Call) -> Answered {
                     }
                 }
                 if call.version >= Version(84) {
-                    object.put("details", &nothing);
+                    object.put("details", &done.details);
                 }
             });
         });

@@ -1,4 +1,4 @@
-//! Hosts as Nova shows them: `os-services`, `os-hypervisors`, and `os-migrations`, of which there are none.
+//! Hosts as Nova shows them: `os-services` and `os-hypervisors`.
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -225,11 +225,6 @@ fn summed(found: &ComputeHosts) -> Response {
     });
     count_dark(&mut response, found.dark_cells.len());
     response
-}
-
-/// `GET /os-migrations`: nothing that was asked for moves an instance.
-pub async fn migrations(_: Call) -> Answered {
-    Ok(answer(StatusCode::OK, |body| body.put("migrations", &[0_u8; 0])))
 }
 
 #[cfg(test)]

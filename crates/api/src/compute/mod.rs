@@ -16,6 +16,7 @@ pub mod inside;
 pub mod keypairs;
 pub mod listing;
 pub mod metadata;
+pub mod migrations;
 pub mod moment;
 pub mod order;
 pub mod quotas;

@@ -121,6 +121,11 @@ pub const RULES: &[(&str, Need)] = &[
     ("os_compute_api:servers:reboot", Need::Member),
     ("os_compute_api:os-deferred-delete:force", Need::Member),
     ("os_compute_api:servers:rebuild", Need::Member),
+    ("os_compute_api:servers:resize", Need::Member),
+    ("os_compute_api:servers:confirm_resize", Need::Member),
+    ("os_compute_api:servers:revert_resize", Need::Member),
+    ("os_compute_api:os-shelve:shelve", Need::Member),
+    ("os_compute_api:os-shelve:unshelve", Need::Member),
     ("os_compute_api:os-pause-server:pause", Need::Member),
     ("os_compute_api:os-pause-server:unpause", Need::Member),
     ("os_compute_api:os-suspend-server:suspend", Need::Member),
@@ -232,6 +237,8 @@ pub const RULES: &[(&str, Need)] = &[
     ("os_compute_api:os-hypervisors:statistics", Need::Admin),
     ("os_compute_api:os-hypervisors:show", Need::Admin),
     ("os_compute_api:os-migrations:index", Need::Admin),
+    ("os_compute_api:servers:migrations:index", Need::Admin),
+    ("os_compute_api:servers:migrations:show", Need::Admin),
 ];
 
 /// What the table asks of callers for `rule`, if it has it.
