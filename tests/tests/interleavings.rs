@@ -8,6 +8,8 @@
 mod above;
 #[path = "interleavings/below.rs"]
 mod below;
+#[path = "interleavings/sizes.rs"]
+mod sizes;
 
 use std::sync::Arc;
 use std::time::Duration;

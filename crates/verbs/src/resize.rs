@@ -250,6 +250,10 @@ async fn accept(tx: &mut Tx, order: &Order) -> Result<Accepted, Error> {
         return Err(Error::Stale);
     }
     let mut saga_token = mapping.saga_token;
+    // An earlier attempt may have come to its end since the row was read.
+    if resizes::get(tx, order.task.uuid()).await?.is_some() {
+        return Ok(Accepted::Yes(saga_token));
+    }
     match store::live(tx, id.uuid()).await? {
         None => {}
         Some((task, _)) if task == order.task => return Ok(Accepted::Yes(saga_token)),

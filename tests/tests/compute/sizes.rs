@@ -1,14 +1,17 @@
 //! Other sizes: changed on the host, confirmed or taken back; and servers that are set aside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent::engine::scripted::Verb;
 use model::drill::Drill;
 use model::{Fault, FaultKind};
 use serde_json::{Value, json};
+use sql::Work;
 use tests::cloud::{Cloud, Plan};
 use tests::eventually;
 use tests::face::{Face, Said};
+use tokio::sync::Notify;
 
 use crate::{cloud, cloud_of, create, reaches, server};
 
@@ -347,4 +350,58 @@ async fn a_server_is_set_aside_and_keeps_what_it_has() {
     ann.act(json!({"shelveOffload": null})).await.is(501);
     face.delete("ann", 96, &format!("/servers/{}", ann.id)).await.is(204);
     holds(&cloud).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_cannot_be_written_is_left_to_its_task() {
+    let (cloud, face) = cloud_of(Plan { cells: 1, hosts: 1, ..Plan::default() }).await;
+    let ann = Ann::with(&face, "one").await;
+    // SQLite has one writer: while this transaction is open the cell's rows can be read and not be changed.
+    let url = &cloud.cells[0].cell.database_url;
+    let settings = sql::Settings { deadline: Duration::from_secs(300), ..sql::Settings::new(url) };
+    let db: cell_db::Db = sql::Db::open(&settings).expect("opens");
+    let (held, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (reached, told) = (held.clone(), go.clone());
+    let holder = tokio::spawn(async move {
+        db.write(move |tx| -> Work<'_, ()> {
+            let (held, go) = (held.clone(), go.clone());
+            Box::pin(async move {
+                tx.exec("UPDATE instance SET op_token = op_token + 1", vec![]).await?;
+                held.notify_one();
+                go.notified().await;
+                Ok(())
+            })
+        })
+        .await
+    });
+    reached.notified().await;
+    ann.resize("2").await.is(202);
+    let seen = face.get("ann", 96, &format!("/servers/{}", ann.id)).await.is(200);
+    assert_eq!(seen["server"]["status"], "ACTIVE", "it is promised and not begun");
+    assert_eq!(ann.stands("migrating").await["new_instance_type_id"], 2);
+    uses(&face, [1, 1, 256]).await;
+    told.notify_one();
+    holder.await.expect("runs").expect("commits");
+    reaches(&face, &ann.id, "VERIFY_RESIZE").await;
+    assert_eq!(ann.action("resize").await["user_id"], "ann");
+    ann.confirmed("ACTIVE").await;
+    holds(&cloud).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_resize_is_one() {
+    let (cloud, face) = cloud_of(Plan { cells: 1, hosts: 1, ..Plan::default() }).await;
+    let ann = Ann::with(&face, "one").await;
+    let (id, once) = (ann.id.parse().expect("an id"), Some(cloud.env.uuid()));
+    let (who, context) = (tests::cloud::caller(), tests::cloud::context());
+    let resize = || cloud.verbs.resize(&who, &context, id, "2", once);
+    let (one, two) = futures::future::join(resize(), resize()).await;
+    assert_eq!((one, two), (Ok(()), Ok(())));
+    reaches(&face, &ann.id, "VERIFY_RESIZE").await;
+    assert_eq!(resize().await, Ok(()), "it was done");
+    let list = face.get("admin", 80, "/os-migrations").await.is(200);
+    assert_eq!(list["migrations"].as_array().map(Vec::len), Some(1), "{list}");
+    holds(&cloud).await;
+    let other = cloud.verbs.resize(&who, &context, id, "3", None).await;
+    assert_eq!(other.map_err(|fault| fault.kind), Err(FaultKind::Conflict));
 }

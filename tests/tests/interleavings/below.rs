@@ -18,7 +18,7 @@ fn new(id: InstanceId, epoch: i64, saga_token: i64) -> New {
     New { id, epoch, saga_token, spec: spec("p"), bucket: 7, created: Timestamp(5) }
 }
 
-async fn bed() -> Bed<Cell> {
+pub(crate) async fn bed() -> Bed<Cell> {
     Bed::new(&cell_db::SCHEMA).await
 }
 
@@ -29,14 +29,14 @@ async fn insert(db: Db, id: InstanceId, token: i64) -> Result<(), Error> {
     .await
 }
 
-async fn want_gone(db: Db, id: InstanceId, token: i64) -> Result<(), Error> {
+pub(crate) async fn want_gone(db: Db, id: InstanceId, token: i64) -> Result<(), Error> {
     db.write(move |tx| -> Work<'_, ()> {
         Box::pin(async move { instances::want_gone(tx, &[new(id, 1, token)], Timestamp(3)).await.map(drop) })
     })
     .await
 }
 
-async fn row(db: &Db, id: InstanceId) -> Instance {
+pub(crate) async fn row(db: &Db, id: InstanceId) -> Instance {
     let read = db.read(move |tx| -> Work<'_, Option<Instance>> {
         Box::pin(async move { instances::get(tx, CellId::ZERO, id).await })
     });
@@ -61,12 +61,12 @@ async fn register(tx: &mut Tx, host: HostId, slots: i64) -> Result<(), Error> {
 }
 
 /// A host with room for `slots`, and instances that a conductor has planned to claim on it.
-struct Planned {
-    host: HostId,
-    claims: Vec<Claim>,
+pub(crate) struct Planned {
+    pub(crate) host: HostId,
+    pub(crate) claims: Vec<Claim>,
 }
 
-async fn planned(db: &Db, env: &Env, slots: i64, count: usize) -> Planned {
+pub(crate) async fn planned(db: &Db, env: &Env, slots: i64, count: usize) -> Planned {
     let host: HostId = env.id();
     let ids: Vec<InstanceId> = (0..count).map(|_| env.id()).collect();
     let waiting = db.write(move |tx| -> Work<'_, Vec<claims::Waiting>> {
@@ -85,7 +85,7 @@ async fn planned(db: &Db, env: &Env, slots: i64, count: usize) -> Planned {
     Planned { host, claims }
 }
 
-async fn claim(db: Db, claim: Claim) -> Result<(), Error> {
+pub(crate) async fn claim(db: Db, claim: Claim) -> Result<(), Error> {
     db.write(move |tx| -> Work<'_, ()> {
         let claim = claim.clone();
         Box::pin(async move { claims::claim(tx, &[claim], Timestamp(4)).await.map(drop) })
