@@ -220,6 +220,8 @@ async fn actions_are_done_once(postgres: bool) {
         description: None,
         access_ipv4: None,
         access_ipv6: None,
+        disk_auto: None,
+        key_name: None,
     };
     let before = active(&cloud, instance).await.at.placement;
     let once = Some(Env::system().uuid());

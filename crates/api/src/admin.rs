@@ -59,16 +59,16 @@ const fn route(method: Method, path: &'static str, rule: &'static str, run: fn(C
 }
 
 /// The operator's verbs.
-fn admin(call: &Call) -> Result<Admin, Fault> {
+pub(crate) fn admin(call: &Call) -> Result<Admin, Fault> {
     Ok(call.verbs()?.admin())
 }
 
 /// On whose behalf.
-fn by(call: &Call) -> By {
+pub(crate) fn by(call: &Call) -> By {
     By { caller: call.elevated(), context: call.context.clone() }
 }
 
-fn denied(denied: Denied) -> Refused {
+pub(crate) fn denied(denied: Denied) -> Refused {
     Fault::from(denied).into()
 }
 

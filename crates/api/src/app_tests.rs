@@ -163,7 +163,7 @@ async fn refusals_of_the_framework_have_bodies_too() {
     let (status, body) = ask("POST", "/v2.1/servers", none, large.into()).await;
     assert_eq!((status.as_u16(), &body["overLimit"]["code"]), (413, &json!(413)));
     let (status, body) = ask("POST", "/v2.1/servers/x/action", none, "{\"shelve\": null}".into()).await;
-    assert_eq!((status.as_u16(), &body["notImplemented"]["code"]), (501, &json!(501)));
+    assert_eq!((status.as_u16(), &body["itemNotFound"]["code"]), (404, &json!(404)));
     let (status, _) = ask("GET", "/v2.1/servers/%ff", none, Body::empty()).await;
     assert_eq!(status, 404);
     let (status, body) = ask("GET", "/v2.1/servers", none, Body::empty()).await;

@@ -9,8 +9,8 @@ use axum::routing::{MethodFilter, on};
 
 use crate::app::Shared;
 use crate::compute::{
-    actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hypervisors, inside,
-    keypairs, metadata, migrations, quotas, servers, tags, update, usage, versions,
+    actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hosts, hypervisors,
+    inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags, update, usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
@@ -117,6 +117,7 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/os-availability-zone" "os_compute_api:os-availability-zone:list" catalog::zones;
     GET "/os-availability-zone/detail" "os_compute_api:os-availability-zone:detail" catalog::zones_detail;
     GET "/os-services" "os_compute_api:os-services:list" hypervisors::services;
+    PUT "/os-services/{id}" "os_compute_api:os-services:update" services::update;
     GET "/os-hypervisors" "os_compute_api:os-hypervisors:list" hypervisors::index;
     GET "/os-hypervisors/detail" "os_compute_api:os-hypervisors:list-detail" hypervisors::detail;
     GET "/os-hypervisors/statistics" "os_compute_api:os-hypervisors:statistics" hypervisors::statistics;
@@ -124,6 +125,19 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/os-migrations" "os_compute_api:os-migrations:index" migrations::index;
     GET "/servers/{id}/migrations" "os_compute_api:servers:migrations:index" migrations::of_server;
     GET "/servers/{id}/migrations/{migration}" "os_compute_api:servers:migrations:show" migrations::show;
+    GET "/os-hypervisors/{id}/search" "os_compute_api:os-hypervisors:search" hosts::search;
+    GET "/os-hypervisors/{id}/servers" "os_compute_api:os-hypervisors:servers" hosts::servers;
+    GET "/os-hypervisors/{id}/uptime" "os_compute_api:os-hypervisors:uptime" hosts::uptime;
+    GET "/os-hosts" "os_compute_api:os-hosts:list" hosts::index;
+    GET "/os-hosts/{name}" "os_compute_api:os-hosts:show" hosts::show;
+    PUT "/os-hosts/{name}" "os_compute_api:os-hosts:update" hosts::update;
+    GET "/os-hosts/{name}/startup" "os_compute_api:os-hosts:start" hosts::power;
+    GET "/os-hosts/{name}/shutdown" "os_compute_api:os-hosts:shutdown" hosts::power;
+    GET "/os-hosts/{name}/reboot" "os_compute_api:os-hosts:reboot" hosts::power;
+    GET "/os-networks" "os_compute_api:os-networks:list" networks::index;
+    GET "/os-networks/{id}" "os_compute_api:os-networks:show" networks::show;
+    GET "/os-tenant-networks" "os_compute_api:os-tenant-networks:list" networks::index_short;
+    GET "/os-tenant-networks/{id}" "os_compute_api:os-tenant-networks:show" networks::show_short;
 };
 
 /// The image face.
@@ -299,6 +313,9 @@ mod tests {
             "os_compute_api:servers:stop",
             "os_compute_api:servers:reboot",
             "os_compute_api:os-deferred-delete:force",
+            "os_compute_api:os-deferred-delete:restore",
+            "os_compute_api:os-floating-ips:add",
+            "os_compute_api:os-floating-ips:remove",
             "os_compute_api:os-console-output",
             "os_compute_api:os-extended-server-attributes",
             "os_compute_api:servers:rebuild",

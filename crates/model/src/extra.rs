@@ -33,6 +33,9 @@ pub struct Extra {
     /// Address that the user says it can be reached at, IPv6.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub access_ipv6: String,
+    /// Whether the user said `AUTO` of its disk (`OS-DCF:diskConfig`).
+    #[serde(skip_serializing_if = "is_false")]
+    pub disk_auto: bool,
     /// The flavor's extra specs as they were at the time.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_specs: BTreeMap<String, String>,
@@ -58,6 +61,10 @@ impl Extra {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+fn is_false(truth: &bool) -> bool {
+    !*truth
 }
 
 fn is_zero(number: &i64) -> bool {

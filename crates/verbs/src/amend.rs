@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_db::index::{self, Heard};
 use api_db::limits::{self, Effective};
@@ -18,6 +19,9 @@ use crate::boot::check_metadata;
 use crate::show::Found;
 use crate::{Verbs, no_such_instance};
 
+/// How long a change waits for an instance that was just accepted to be in its cell, and how often it looks.
+const PLACED: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
 /// Most tags that an instance may have (Nova's).
 pub const MOST_TAGS: usize = 50;
 
@@ -39,6 +43,8 @@ pub enum Amendment {
         access_ipv4: Option<String>,
         /// The same for IPv6.
         access_ipv6: Option<String>,
+        /// Whether the user says `AUTO` of its disk.
+        disk_auto: Option<bool>,
     },
     /// Metadata: these items are put, and if so asked all others removed.
     Metadata {
@@ -103,12 +109,13 @@ impl Amendment {
 
     fn apply(&self, caller: &Caller, spec: &mut RequestSpec, limits: &Effective) -> Result<(), Fault> {
         match self.clone() {
-            Self::Describe { name, description, hostname, access_ipv4, access_ipv6 } => {
+            Self::Describe { name, description, hostname, access_ipv4, access_ipv6, disk_auto } => {
                 spec.name = name.unwrap_or_else(|| spec.name.clone());
                 spec.description = description.unwrap_or_else(|| spec.description.clone());
                 spec.extra.hostname = hostname.or_else(|| spec.extra.hostname.clone());
                 spec.extra.access_ipv4 = access_ipv4.unwrap_or_else(|| spec.extra.access_ipv4.clone());
                 spec.extra.access_ipv6 = access_ipv6.unwrap_or_else(|| spec.extra.access_ipv6.clone());
+                spec.extra.disk_auto = disk_auto.unwrap_or(spec.extra.disk_auto);
             }
             Self::Metadata { items, replace } => {
                 if replace {
@@ -183,9 +190,15 @@ impl Verbs {
         };
         let work = Arc::new((caller.clone(), context.clone(), amendment, limits));
         let mut patience = 5;
+        let start = self.inner.env.monotonic();
         loop {
             let row = match self.find(caller, id).await? {
                 Found::Row(row) => row,
+                // Nova changes what is still to be placed as well; here its cell has to have it first.
+                Found::Waiting(_) if self.inner.env.monotonic().saturating_sub(start) < PLACED => {
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
                 Found::Waiting(_) => {
                     let why = format!("Instance {id} is about to be placed; try again when it was");
                     return Err(Fault::conflict(why));

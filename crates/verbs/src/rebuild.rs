@@ -33,6 +33,10 @@ pub struct Rebuild {
     pub access_ipv4: Option<String>,
     /// The same for IPv6.
     pub access_ipv6: Option<String>,
+    /// Whether the user says `AUTO` of its disk.
+    pub disk_auto: Option<bool>,
+    /// The name of its key pair, which is one of the caller's, or that it has none.
+    pub key_name: Option<Option<String>>,
 }
 
 impl Rebuild {
@@ -47,6 +51,8 @@ impl Rebuild {
         extra.image = self.image.listed();
         extra.access_ipv4 = self.access_ipv4.clone().unwrap_or_else(|| extra.access_ipv4.clone());
         extra.access_ipv6 = self.access_ipv6.clone().unwrap_or_else(|| extra.access_ipv6.clone());
+        extra.disk_auto = self.disk_auto.unwrap_or(extra.disk_auto);
+        extra.key_name = self.key_name.clone().unwrap_or_else(|| extra.key_name.clone());
         extra.amendments += 1;
     }
 }

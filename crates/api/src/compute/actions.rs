@@ -16,7 +16,6 @@ use crate::edge::version::Version;
 /// What Nova does and skep does not: 501, so that a client can tell it from a mistyped action.
 const NOT_YET: &[&str] = &[
     "addFixedIp",
-    "addFloatingIp",
     "addSecurityGroup",
     "changePassword",
     "createBackup",
@@ -29,10 +28,8 @@ const NOT_YET: &[&str] = &[
     "os-getVNCConsole",
     "os-migrateLive",
     "removeFixedIp",
-    "removeFloatingIp",
     "removeSecurityGroup",
     "rescue",
-    "restore",
     "shelveOffload",
     "trigger_crash_dump",
     "unrescue",
@@ -45,13 +42,25 @@ const NOT_YET: &[&str] = &[
 enum Asked {
     Act(Action),
     Delete,
-    Console { lines: Option<u32> },
-    Lock { reason: Option<String> },
+    Console {
+        lines: Option<u32>,
+    },
+    Lock {
+        reason: Option<String>,
+    },
     Unlock,
-    Reset { in_error: bool },
+    Reset {
+        in_error: bool,
+    },
     Rebuild(Value),
     Resize { flavor: String },
     Decide(Action),
+    /// One of [`NOT_YET`].
+    NotYet(String),
+    /// A floating address is given or taken away; there is none.
+    Float(String),
+    /// Bring back what was deleted softly; nothing is.
+    Restore,
 }
 
 /// Answers an action.
@@ -82,9 +91,28 @@ pub async fn act(call: Call) -> Answered {
             if action == Action::ConfirmResize {
                 return Ok(empty(StatusCode::NO_CONTENT));
             }
+        // A server that is not there is not found, whatever was to be done to it.
+        Asked::NotYet(action) => {
+            verbs.show(&call.caller, id).await?;
+            return Err(Refused::unsupported(&format!("action '{action}'")));
+        }
+        Asked::Float(address) => {
+            verbs.show(&call.caller, id).await?;
+            return Err(Refused::not_found(format!("Floating IP not found for address {address}.")));
+        }
+        Asked::Restore => {
+            let seen = verbs.show(&call.caller, id).await?;
+            return Err(Refused::new(
+                StatusCode::CONFLICT,
+                format!("Cannot 'restore' instance {}: servers that are deleted are not kept.", seen.id()),
+            ));
         }
         Asked::Console { lines } => {
-            let output = verbs.console(&call.caller, &call.context, id, lines).await?;
+            let mut output = verbs.console(&call.caller, &call.context, id, lines).await?;
+            // So many lines as were asked for, also for who counts them by what stands between them.
+            if lines.is_some() && output.ends_with('\n') {
+                output.pop();
+            }
             return Ok(answer(StatusCode::OK, |body| body.put("output", &output)));
         }
     }
@@ -100,7 +128,7 @@ async fn rebuild(call: &Call, value: &Value) -> Answered {
     let look = servers::look(call, true);
     let mut response = answer(StatusCode::ACCEPTED, |body| {
         body.object("server", |object| {
-            fields::put_changed(object, &instance, &look);
+            fields::put_rebuilt(object, &instance, &look);
             object.put("adminPass", &password);
         });
     });
@@ -140,7 +168,13 @@ fn parse(bytes: &[u8], version: Version) -> Result<(Asked, &'static str), Refuse
         "os-getConsoleOutput" => {
             Ok((Asked::Console { lines: lines(value)? }, "os_compute_api:os-console-output"))
         }
-        known if NOT_YET.contains(&known) => Err(Refused::unsupported(&format!("action '{known}'"))),
+        "restore" => Ok((Asked::Restore, "os_compute_api:os-deferred-delete:restore")),
+        "addFloatingIp" => Ok((float(value)?, "os_compute_api:os-floating-ips:add")),
+        "removeFloatingIp" => Ok((float(value)?, "os_compute_api:os-floating-ips:remove")),
+        // The route's own rule has let the caller through.
+        known if NOT_YET.contains(&known) => {
+            Ok((Asked::NotYet(known.to_owned()), "os_compute_api:servers:action"))
+        }
         other => Err(Refused::bad(format!("There is no such action: {other}"))),
     }
 }
@@ -194,6 +228,14 @@ fn reboot(value: &Value) -> Result<Action, Refused> {
         Some("SOFT" | "Soft" | "soft") => Ok(Action::Reboot { hard: false }),
         Some("HARD" | "Hard" | "hard") => Ok(Action::Reboot { hard: true }),
         _ => Err(Refused::field("reboot/type", value, "It is not one of ['HARD', 'SOFT']")),
+    }
+}
+
+/// `address`, which must be there.
+fn float(value: &Value) -> Result<Asked, Refused> {
+    match value.get("address").and_then(Value::as_str) {
+        Some(address) => Ok(Asked::Float(address.to_owned())),
+        None => Err(Refused::field("address", value, "'address' is a required property")),
     }
 }
 
@@ -283,11 +325,12 @@ mod tests {
             r#"{"resize": {"flavorRef": null}}"#,
             r#"{"resize": {"flavorRef": "1", "more": 1}}"#,
             r#"{"unshelve": {"availability_zone": "z"}}"#,
+            r#"{"addFloatingIp": {}}"#,
         ] {
             assert_eq!(read(bad), Err(400), "{bad}");
         }
         for known in ["shelveOffload", "migrate", "createImage", "changePassword"] {
-            assert_eq!(read(&format!("{{\"{known}\": null}}")), Err(501), "{known}");
+            assert_eq!(read(&format!("{{\"{known}\": null}}")), Ok(Asked::NotYet(known.into())), "{known}");
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Create {
     pub description: Option<String>,
     /// How many instances.
     pub count: u32,
+    /// Whether the answer is to be the reservation's id, not the first server.
+    pub reservation: bool,
     /// The password to echo.
     pub admin_pass: Option<String>,
     /// What is kept beside that. Its group is still to be looked up.
@@ -92,7 +94,7 @@ const FIELDS: &[(&str, u16, u16, Treat)] = &[
     ("config_drive", 1, 96, Treat::Empty),
     ("key_name", 1, 96, Treat::Read),
     ("user_data", 1, 96, Treat::Empty),
-    ("return_reservation_id", 1, 96, Treat::Empty),
+    ("return_reservation_id", 1, 96, Treat::Read),
     ("personality", 1, 56, Treat::Empty),
     ("tags", 52, 96, Treat::Read),
     ("trusted_image_certificates", 63, 96, Treat::Empty),
@@ -131,7 +133,7 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
     let image = image(server.get("imageRef"))?;
     check_block_devices(server.get("block_device_mapping_v2"), server.get("imageRef"))?;
     let security_groups = security_groups(server.get("security_groups"))?;
-    check_disk_config(server.get("OS-DCF:diskConfig"))?;
+    let disk_auto = disk_config(&server)?.unwrap_or_default();
     let (no_network, network) = network(server.get("networks"), version)?;
     let (metadata, reserved) = metadata(server.get("metadata"))?;
     let container = container::parse(server.remove("skep"), reserved, no_network)?;
@@ -154,6 +156,7 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
         access_ipv4: update::access_ipv4(&server)?.unwrap_or_default(),
         access_ipv6: update::access_ipv6(&server)?.unwrap_or_default(),
         host,
+        disk_auto,
         ..Extra::default()
     };
     Ok(Create {
@@ -170,6 +173,7 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
         zone,
         description: optional_text(&server, "description", 255)?,
         count: count(&server)?,
+        reservation: truth_of(&server, "return_reservation_id")?,
         admin_pass: optional_text(&server, "adminPass", 255)?,
     })
 }
@@ -429,13 +433,26 @@ pub fn no_such_group(named: &str) -> Refused {
     Refused::bad(format!("Security group {named} not found: the only one is 'default'."))
 }
 
-pub(crate) fn check_disk_config(value: Option<&Value>) -> Result<(), Refused> {
-    match value.map(|value| value.as_str()) {
-        None | Some(Some("MANUAL")) => Ok(()),
-        Some(Some("AUTO")) => Err(lost("OS-DCF:diskConfig: AUTO")),
+/// `OS-DCF:diskConfig`: whether it is `AUTO`. A container has no partitions, so it is kept and shown, and nothing else.
+pub(crate) fn disk_config(server: &Map<String, Value>) -> Result<Option<bool>, Refused> {
+    match server.get("OS-DCF:diskConfig").map(|value| value.as_str()) {
+        None => Ok(None),
+        Some(Some("MANUAL")) => Ok(Some(false)),
+        Some(Some("AUTO")) => Ok(Some(true)),
         Some(_) => Err(Refused::bad(
             "Invalid input for field/attribute OS-DCF:diskConfig. It is not one of ['AUTO', 'MANUAL']",
         )),
+    }
+}
+
+/// A truth, also as text, as Nova takes them in bodies; false if it is absent.
+fn truth_of(server: &Map<String, Value>, key: &str) -> Result<bool, Refused> {
+    let refuse = |value| Refused::field(key, value, format!("{value} is not of type 'boolean'"));
+    match server.get(key) {
+        None => Ok(false),
+        Some(Value::Bool(said)) => Ok(*said),
+        Some(value @ Value::String(text)) => truth(text).ok_or_else(|| refuse(value)),
+        Some(value) => Err(refuse(value)),
     }
 }
 

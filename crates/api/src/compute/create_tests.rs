@@ -76,7 +76,6 @@ fn fields_that_would_be_lost_are_refused_by_name() {
         ("user_data", json!("aGk=")),
         ("config_drive", json!(true)),
         ("personality", json!([{"path": "/x", "contents": ""}])),
-        ("return_reservation_id", json!("True")),
     ] {
         let version = if key == "personality" { 50 } else { 96 };
         let (status, message) = read(with(key, value), version).expect_err(key);

@@ -68,7 +68,7 @@ pub static FIELDS: &[Field] = &[
     field("accessIPv4", 1, Seen::All, |o, n, i, _| o.put(n, &i.spec.extra.access_ipv4)),
     field("accessIPv6", 1, Seen::All, |o, n, i, _| o.put(n, &i.spec.extra.access_ipv6)),
     field("links", 1, Seen::All, |o, n, i, l| view::links(o, n, &i.id, l)),
-    field("OS-DCF:diskConfig", 1, Seen::All, |o, n, _, _| o.put(n, "MANUAL")),
+    field("OS-DCF:diskConfig", 1, Seen::All, |o, n, i, _| o.put(n, disk_config(i))),
     field("progress", 1, Seen::All, |o, n, i, _| {
         if matches!(i.status(), "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE") {
             o.put(n, &0);
@@ -100,7 +100,7 @@ pub static FIELDS: &[Field] = &[
     field("OS-EXT-SRV-ATTR:instance_name", 1, Seen::Admin, |o, n, i, _| {
         o.text(n, format_args!("skep-{}-{}-{}", i.id, i.at.epoch, i.at.placement));
     }),
-    field("OS-EXT-SRV-ATTR:reservation_id", 3, Seen::Admin, |o, n, _, _| o.put(n, &NULL)),
+    field("OS-EXT-SRV-ATTR:reservation_id", 3, Seen::Admin, |o, n, i, _| o.put(n, &i.spec.reservation())),
     field("OS-EXT-SRV-ATTR:launch_index", 3, Seen::Admin, |o, n, _, _| o.put(n, &0)),
     field("OS-EXT-SRV-ATTR:kernel_id", 3, Seen::Admin, |o, n, _, _| o.put(n, "")),
     field("OS-EXT-SRV-ATTR:ramdisk_id", 3, Seen::Admin, |o, n, _, _| o.put(n, "")),
@@ -133,7 +133,12 @@ pub static FIELDS: &[Field] = &[
 
 /// Puts all the fields that `look` allows.
 pub fn put_all(object: &mut Object<'_>, instance: &Instance, look: &Look<'_>) {
-    for field in FIELDS {
+    put_but(object, instance, look, "");
+}
+
+/// The same but for one.
+fn put_but(object: &mut Object<'_>, instance: &Instance, look: &Look<'_>, but: &str) {
+    for field in FIELDS.iter().filter(|field| field.name != but) {
         let seen = match field.seen {
             Seen::All => true,
             Seen::Admin => look.admin,
@@ -155,6 +160,27 @@ const NOT_IN_CHANGES: [&str; 7] = [
     "os-extended-volumes",
     "host_status",
 ];
+
+/// Puts the fields that the answer to a rebuild has: also what a rebuild may change of those that are left out otherwise.
+pub fn put_rebuilt(object: &mut Object<'_>, instance: &Instance, look: &Look<'_>) {
+    if look.version >= Version(75) {
+        // Here it is called by its other name, and everybody sees it.
+        put_but(object, instance, look, "OS-EXT-SRV-ATTR:user_data");
+    } else {
+        put_changed(object, instance, look);
+        if look.version >= Version(54) {
+            object.put("key_name", &instance.spec.extra.key_name);
+        }
+    }
+    if look.version >= Version(57) {
+        object.put("user_data", &NULL);
+    }
+}
+
+/// What the user said of its disk, which a container does not have.
+pub fn disk_config(instance: &Instance) -> &'static str {
+    if instance.spec.extra.disk_auto { "AUTO" } else { "MANUAL" }
+}
 
 /// Puts the fields that an answer to a change has.
 pub fn put_changed(object: &mut Object<'_>, instance: &Instance, look: &Look<'_>) {

@@ -12,13 +12,14 @@ use crate::edge::refused::Refused;
 use crate::edge::version::Version;
 
 /// Hosts are known by their UUID from here on, by a number before.
-const UUIDS: Version = Version(53);
+pub(crate) const UUIDS: Version = Version(53);
 /// Amounts are no longer shown from here on.
-const NO_AMOUNTS: Version = Version(88);
+pub(crate) const NO_AMOUNTS: Version = Version(88);
 /// Lists come in pages from here on.
 const PAGES: Version = Version(33);
 
-async fn hosts(call: &Call) -> Result<ComputeHosts, Refused> {
+/// The hosts of every cell.
+pub(crate) async fn hosts(call: &Call) -> Result<ComputeHosts, Refused> {
     Ok(call.verbs()?.compute_hosts(&call.elevated()).await?)
 }
 
@@ -39,7 +40,8 @@ pub async fn services(call: Call) -> Answered {
     Ok(response)
 }
 
-fn service(object: &mut Object<'_>, row: &ComputeHost, version: Version) {
+/// One row of `os-services`.
+pub(crate) fn service(object: &mut Object<'_>, row: &ComputeHost, version: Version) {
     object.put("binary", "nova-compute");
     object.put("host", &row.name);
     let Some(told) = &row.told else { return object.put("status", "UNKNOWN") };
@@ -127,7 +129,8 @@ fn listed(call: &Call, path: &str, detailed: bool, found: &ComputeHosts) -> Answ
     Ok(response)
 }
 
-fn is(row: &ComputeHost, id: &str, version: Version) -> bool {
+/// Whether a host has that id.
+pub(crate) fn is(row: &ComputeHost, id: &str, version: Version) -> bool {
     match version >= UUIDS {
         true => row.id.to_string() == id,
         false => number(row).to_string() == id,
@@ -158,10 +161,7 @@ fn hypervisor(
     detailed: bool,
     version: Version,
 ) {
-    put_id(object, row, version);
-    object.put("hypervisor_hostname", &row.name);
-    object.put("state", state(told));
-    object.put("status", status(told));
+    brief(object, row, told, version);
     if !detailed {
         return;
     }
@@ -182,6 +182,14 @@ fn hypervisor(
         true => object.object("cpu_info", |_| {}),
         false => object.put("cpu_info", "{}"),
     }
+}
+
+/// What every list has of a host.
+pub(crate) fn brief(object: &mut Object<'_>, row: &ComputeHost, told: &HostDetail, version: Version) {
+    put_id(object, row, version);
+    object.put("hypervisor_hostname", &row.name);
+    object.put("state", state(told));
+    object.put("status", status(told));
 }
 
 /// `1.2.3` as a number that grows with it.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use verbs::{Accepted, Boot, Names, Page, Seen};
 
 use crate::compute::create::{self, Forced};
-use crate::compute::fields::GROUPS;
+use crate::compute::fields::{self, GROUPS};
 use crate::compute::listing;
 use crate::compute::view::{self, Look};
 use crate::edge::call::{Answered, Call};
@@ -48,7 +48,10 @@ pub async fn create(call: Call) -> Answered {
     let first = prepared.instances().next();
     let first = first.ok_or_else(|| Fault::internal("Nothing was made and nothing was refused."))?;
     let password = asked.admin_pass.unwrap_or_else(|| password(&call.shared.env));
-    let response = created(&call, &first, &password);
+    let response = match asked.reservation {
+        true => answer(StatusCode::ACCEPTED, |body| body.put("reservation_id", &first.spec.reservation())),
+        false => created(&call, &first, &password),
+    };
     let (keyed, response) = match &call.key {
         Some(key) => {
             let (answer, response) = once::keep(key, response).await?;
@@ -90,11 +93,7 @@ async fn placing(
         None => {}
     }
     if let Some(name) = &extra.key_name {
-        let found = verbs.keypair(&call.caller.user, name).await;
-        found.map_err(|fault| match fault.kind {
-            FaultKind::NotFound => Fault::invalid("Invalid key_name provided."),
-            _ => fault,
-        })?;
+        check_key(call, name).await?;
     }
     if let Some(id) = group {
         let group = verbs.group(&call.caller, id).await.map_err(missing_is_invalid)?;
@@ -104,13 +103,22 @@ async fn placing(
     Ok(extra)
 }
 
+/// Refuses a key pair that the caller does not have.
+pub(crate) async fn check_key(call: &Call, name: &str) -> Result<(), Refused> {
+    match call.verbs()?.keypair(&call.caller.user, name).await {
+        Ok(_) => Ok(()),
+        Err(fault) if fault.kind == FaultKind::NotFound => Err(Refused::bad("Invalid key_name provided.")),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
 fn created(call: &Call, instance: &Instance, password: &str) -> Response {
     let look = look(call, true);
     let mut response = answer(StatusCode::ACCEPTED, |body| {
         body.object("server", |server| {
             server.put("id", &instance.id);
             view::links(server, "links", &instance.id, &look);
-            server.put("OS-DCF:diskConfig", "MANUAL");
+            server.put("OS-DCF:diskConfig", fields::disk_config(instance));
             server.put("security_groups", &GROUPS);
             server.put("adminPass", password);
         });

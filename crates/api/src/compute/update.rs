@@ -24,13 +24,13 @@ pub async fn update(call: Call) -> Answered {
         names.push("hostname");
     }
     read::known(&asked, &names)?;
-    create::check_disk_config(asked.get("OS-DCF:diskConfig"))?;
     let amendment = Amendment::Describe {
         name: read::name(&asked, "name")?,
         description: description(&asked)?,
         hostname: hostname(&asked, call.version)?,
         access_ipv4: access_ipv4(&asked)?,
         access_ipv6: access_ipv6(&asked)?,
+        disk_auto: create::disk_config(&asked)?,
     };
     let id = call.instance()?;
     let instance = call.verbs()?.amend(&call.caller, &call.context, id, amendment).await?;
@@ -106,12 +106,11 @@ pub async fn rebuild(call: &Call, value: &Value) -> Result<(Rebuild, Option<Stri
     ];
     names.extend(more.iter().filter(|(_, since)| call.version >= Version(*since)).map(|(name, _)| *name));
     read::known(asked, &names)?;
-    for lost in ["key_name", "user_data", "trusted_image_certificates", "hostname", "preserve_ephemeral"] {
+    for lost in ["user_data", "trusted_image_certificates", "hostname", "preserve_ephemeral"] {
         if asked.get(lost).is_some_and(|value| !create::asks_nothing(value)) {
             return Err(create::lost(lost));
         }
     }
-    create::check_disk_config(asked.get("OS-DCF:diskConfig"))?;
     let image = create::image(asked.get("imageRef"))?;
     let image = call.verbs()?.bootable(&call.caller, &image).await?;
     let metadata = match asked.get("metadata") {
@@ -126,8 +125,22 @@ pub async fn rebuild(call: &Call, value: &Value) -> Result<(Rebuild, Option<Stri
         description: description(asked)?,
         access_ipv4: access_ipv4(asked)?,
         access_ipv6: access_ipv6(asked)?,
+        disk_auto: create::disk_config(asked)?,
+        key_name: key_name(call, asked).await?,
     };
     Ok((wish, read::text(asked, "adminPass", (0, 255))?))
+}
+
+/// `key_name`; null takes it away.
+async fn key_name(call: &Call, asked: &Map<String, Value>) -> Result<Option<Option<String>>, Refused> {
+    if !asked.contains_key("key_name") {
+        return Ok(None);
+    }
+    let name = read::text(asked, "key_name", (1, 255))?;
+    if let Some(name) = &name {
+        servers::check_key(call, name).await?;
+    }
+    Ok(Some(name))
 }
 
 #[cfg(test)]

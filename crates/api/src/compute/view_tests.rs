@@ -61,7 +61,7 @@ fn the_newest_one_for_an_administrator() {
     let attributes = json!({
         "OS-EXT-SRV-ATTR:host": "node-17", "OS-EXT-SRV-ATTR:hypervisor_hostname": "node-17",
         "OS-EXT-SRV-ATTR:instance_name": format!("skep-{id}-1-2"), "OS-EXT-SRV-ATTR:hostname": "web-one",
-        "OS-EXT-SRV-ATTR:launch_index": 0, "OS-EXT-SRV-ATTR:reservation_id": null,
+        "OS-EXT-SRV-ATTR:launch_index": 0, "OS-EXT-SRV-ATTR:reservation_id": "r-9aul07gx",
         "OS-EXT-SRV-ATTR:root_device_name": null, "OS-EXT-SRV-ATTR:kernel_id": "",
         "OS-EXT-SRV-ATTR:ramdisk_id": "", "OS-EXT-SRV-ATTR:user_data": null,
     });
