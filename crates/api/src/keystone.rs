@@ -107,6 +107,7 @@ pub static ROUTES: &[Route] = routes! {
     GET "/regions" "identity:list_catalog" catalog::index;
     POST "/regions" "identity:manage_catalog" things::create;
     GET "/regions/{target}" "identity:list_catalog" catalog::show;
+    PUT "/regions/{target}" "identity:manage_catalog" catalog::put_region;
     PATCH "/regions/{target}" "identity:manage_catalog" catalog::update;
     DELETE "/regions/{target}" "identity:manage_catalog" catalog::delete;
     GET "/services" "identity:list_catalog" catalog::index;

@@ -94,7 +94,8 @@ pub fn check_type(headers: &HeaderMap, body: &Bytes) -> Result<(), Refused> {
     let json = media.is_empty()
         || media.eq_ignore_ascii_case("application/json")
         || media.eq_ignore_ascii_case("application/vnd.openstack.compute+json")
-        || media.eq_ignore_ascii_case("application/openstack-images-v2.1-json-patch");
+        || media.eq_ignore_ascii_case("application/openstack-images-v2.1-json-patch")
+        || media.eq_ignore_ascii_case("application/openstack-images-v2.0-json-patch");
     if json {
         return Ok(());
     }

@@ -46,7 +46,17 @@ fn step(step: &Value) -> Result<Step, Refused> {
         let value = step.get("value").cloned();
         value.ok_or_else(|| Refused::bad("Operation objects must contain a member 'value'."))
     };
-    let op = match text("op")? {
+    let (op, path) = match step.get("op") {
+        Some(_) => (text("op")?, text("path")?),
+        // As drafts of the RFC had it, and Glance's media type of version 2.0 still has: {"replace": "/name", …}.
+        None => {
+            let found = ["add", "replace", "remove"].into_iter().find(|op| step.get(op).is_some());
+            let op =
+                found.ok_or_else(|| text("op").err().unwrap_or_else(|| Refused::bad("No operation.")))?;
+            (op, text(op)?)
+        }
+    };
+    let op = match op {
         "add" => Op::Add(value()?),
         "replace" => Op::Replace(value()?),
         "remove" => Op::Remove,
@@ -55,7 +65,6 @@ fn step(step: &Value) -> Result<Step, Refused> {
             return Err(Refused::bad(format!("Unable to find '{other}' among add, replace, remove, test.")));
         }
     };
-    let path = text("path")?;
     let Some(rest) = path.strip_prefix('/') else {
         return Err(Refused::bad(format!("Pointer `{path}` does not start with \"/\".")));
     };
@@ -144,6 +153,9 @@ mod tests {
             {"op": "add", "path": "/n", "value": "2"},
         ]);
         assert_eq!(patched(steps), Ok(json!({"name": "b", "tags": ["y", "z"], "n": "2"})));
+        let old =
+            json!([{"replace": "/name", "value": "b"}, {"remove": "/p~1q"}, {"add": "/tags", "value": []}]);
+        assert_eq!(patched(old), Ok(json!({"name": "b", "tags": []})));
         assert_eq!(patched(json!([{"op": "replace", "path": "/n", "value": "2"}])), Err(409));
         assert_eq!(patched(json!([{"op": "remove", "path": "/tags/2"}])), Err(409));
         assert_eq!(patched(json!([{"op": "test", "path": "/name", "value": "b"}])), Err(409));
@@ -153,6 +165,7 @@ mod tests {
             json!([{"op": "add", "path": "n", "value": "1"}]),
             json!([{"op": "add", "path": "/n/m", "value": "1"}]),
             json!([{"op": "copy", "path": "/n", "from": "/name"}]),
+            json!([{"copy": "/n"}]),
         ] {
             assert_eq!(patched(bad.clone()), Err(400), "{bad}");
         }

@@ -141,21 +141,48 @@ pub async fn show(call: Call) -> Answered {
     }
 }
 
+/// `PUT /v3/regions/{id}`: makes one of that id.
+pub async fn put_region(call: Call) -> Answered {
+    let (mut wish, id) = (said(&call, "region")?, call.capture("target"));
+    wish.insert("id".to_owned(), id.into());
+    let made = users(&call)?.create(&by(&call), Kind::Region, wish).await?;
+    Ok(one(StatusCode::CREATED, "region", &things::view(&call, Kind::Region, &made)))
+}
+
 /// `POST /v3/endpoints`.
 pub async fn create_endpoint(call: Call) -> Answered {
-    let said = said(&call, "endpoint")?;
+    let mut said = said(&call, "endpoint")?;
     let service = said.get("service_id").and_then(Value::as_str).unwrap_or_default().to_owned();
     if !all(&call, Kind::Service).await?.iter().any(|known| known.id == service) {
         return Err(Refused::bad(format!("Could not find service: {service}.")));
     }
+    make_region(&call, &mut said).await?;
     let made = users(&call)?.create(&by(&call), Kind::Endpoint, said).await?;
     Ok(one(StatusCode::CREATED, "endpoint", &things::view(&call, Kind::Endpoint, &made)))
+}
+
+/// As Keystone does: a region that only the old name of the field (`region`) names is made.
+async fn make_region(call: &Call, said: &mut Map<String, Value>) -> Result<(), Refused> {
+    if let (None, Some(Value::String(region))) = (said.get("region_id"), said.get("region").cloned()) {
+        if !all(call, Kind::Region).await?.iter().any(|known| known.id == region) {
+            let wish = Map::from_iter([("id".to_owned(), Value::from(region.clone()))]);
+            users(call)?.create(&by(call), Kind::Region, wish).await?;
+        }
+        said.insert("region_id".to_owned(), region.into());
+    }
+    Ok(())
 }
 
 /// `PATCH /v3/services/{id}`, and so on.
 pub async fn update(call: Call) -> Answered {
     refuse_ours(&call)?;
-    things::update(call).await
+    let kind = things::kind(&call);
+    let mut said = said(&call, kind.word())?;
+    if kind == Kind::Endpoint {
+        make_region(&call, &mut said).await?;
+    }
+    let changed = users(&call)?.update(&by(&call), kind, things::id(&call), said).await?;
+    Ok(one(StatusCode::OK, kind.word(), &things::view(&call, kind, &changed)))
 }
 
 /// `DELETE /v3/services/{id}`, and so on.
