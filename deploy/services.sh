@@ -160,11 +160,11 @@ start_docker() {
 }
 stop_docker() { end "$(docker_main)" TERM 30; }
 kill_docker() { local p; p=$(docker_main); kill -KILL "$p" 2>/dev/null || true; until_ok 10 dead "$p"; }
-# skep/web:1 serves "skep" on 8080 and has the few commands that tests run inside. An engine that answers a ping
-# may still be unable to run anything, so a container of it is run.
+# skep/web:1 serves "skep" on 8080 and has the few commands that tests run inside; skep/log:1 also writes a dozen lines
+# to its log first. An engine that answers a ping may still be unable to run anything, so a container of it is run.
 make_image() {
   local root=$D/image a
-  docker_cli image inspect skep/web:1 >/dev/null 2>&1 && return
+  docker_cli image inspect skep/web:1 skep/log:1 >/dev/null 2>&1 && return
   mkdir -p "$root"/{bin,etc,www,root,proc,sys,dev}; install -d -m 1777 "$root/tmp"
   cp "$(command -v busybox)" "$root/bin/busybox"; chmod 755 "$root/bin/busybox"
   for a in sh httpd nc wget sleep cat echo env ls ps kill id hostname ip test true false head tail touch mkdir rm dd date; do
@@ -176,6 +176,7 @@ make_image() {
   # Without these lines a static busybox looks for libraries that are not there, and its wget crashes.
   printf 'hosts: files\nservices: files\npasswd: files\ngroup: files\n' >"$root/etc/nsswitch.conf"
   tar -C "$root" -c . | docker_cli import --change 'CMD ["/bin/httpd","-f","-p","8080","-h","/www"]' --change 'EXPOSE 8080' - skep/web:1 >/dev/null
+  tar -C "$root" -c . | docker_cli import --change 'CMD ["/bin/sh","-c","for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $n; done; exec httpd -f -p 8080 -h /www"]' - skep/log:1 >/dev/null
   [ "$(docker_cli run --rm --init skep/web:1 echo works)" = works ] || { tail -n 20 "$D/docker/log" >&2; die "Docker Engine answers but cannot run a container"; }
 }
 # Containers outlive a dead engine; it is started once more to take them away.

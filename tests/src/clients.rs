@@ -39,9 +39,7 @@ impl OpenStack {
     /// # Panics
     /// If the clients are not installed, or cannot be started.
     pub fn new(clouds: &Path, name: &str) -> Self {
-        let python = folder().join("bin/python");
-        assert!(python.exists(), "{} is missing: run deploy/setup.sh", python.display());
-        let mut command = Command::new(python);
+        let mut command = python();
         // Isolated: no other file of clouds, no cache of tokens, nothing of the tester's own.
         let home = clouds.parent().unwrap_or(Path::new("/"));
         command.arg("-I").arg(root().join("tests/clients/openstack.py")).env_clear();
@@ -143,6 +141,36 @@ impl Drop for OpenStack {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs tempest (`tests/tempest/run.py`) as the administrator of the cloud `skep` of the file `clouds`, beside which
+/// it writes, with containers of `image`; `only` is a file that chooses among its tests.
+///
+/// # Panics
+/// If the outcome is not what `tests/tempest/excluded.txt` says.
+pub fn tempest(clouds: &Path, image: &str, workers: usize, only: Option<&str>) {
+    let scripts = root().join("tests/tempest");
+    let mut command = python();
+    command.arg(scripts.join("run.py")).arg("--clouds").arg(clouds).args(["--image", image]);
+    command.arg("--work").arg(clouds.with_file_name("tempest"));
+    command.arg("--concurrency").arg(workers.to_string());
+    if let Some(only) = only {
+        command.arg("--only").arg(scripts.join(only));
+    }
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8");
+    let ended = command.stdin(Stdio::null()).status();
+    let ended = ended.unwrap_or_else(|error| panic!("cannot start tempest: {error}"));
+    assert!(ended.success(), "tempest says otherwise than tests/tempest/excluded.txt ({ended}); see above");
+}
+
+/// The Python that has the clients.
+///
+/// # Panics
+/// If they are not installed.
+fn python() -> Command {
+    let python = folder().join("bin/python");
+    assert!(python.exists(), "{} is missing: run deploy/setup.sh", python.display());
+    Command::new(python)
 }
 
 /// Where `deploy/setup.sh` puts the clients: below Cargo's target folder.

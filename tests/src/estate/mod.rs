@@ -12,6 +12,7 @@ mod user;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use model::HostId;
 
 use crate::check::{Books, Engines};
 use crate::services::{Database, Docker, Part, Services, Vhost};
-use crate::{Client, Folder, OpenStack, Process, Signal, eventually, free_port, skep};
+use crate::{Client, Folder, OpenStack, Process, Signal, clients, eventually, free_port, skep};
 use config::{Papers, Ways, must, prepare};
 use containers::Containers;
 
@@ -356,6 +357,11 @@ impl Estate {
     /// # Panics
     /// If the command fails.
     pub fn administrator(&self) -> OpenStack {
+        OpenStack::new(&self.bootstrap(), "skep")
+    }
+
+    /// Makes the first administrator; the `clouds.yaml` that the command writes, whose cloud is called `skep`.
+    fn bootstrap(&self) -> PathBuf {
         let file = self.folder.join("clouds.yaml");
         let (config, clouds) = (self.folder.join("api.toml"), file.display().to_string());
         let config = config.display().to_string();
@@ -369,7 +375,16 @@ impl Estate {
             "--clouds",
             &clouds,
         ]);
-        OpenStack::new(&file, "skep")
+        file
+    }
+
+    /// Holds tempest against the cloud: all of its tests, or those that a file of `tests/tempest` chooses. Blocks. Once
+    /// for each estate, instead of [`Estate::administrator`].
+    ///
+    /// # Panics
+    /// If the outcome is not what `tests/tempest/excluded.txt` says.
+    pub fn tempest(&self, image: &str, workers: usize, only: Option<&str>) {
+        clients::tempest(&self.bootstrap(), image, workers, only);
     }
 
     /// The administrator with a token for the cloud itself; after [`Estate::administrator`].
@@ -402,7 +417,7 @@ impl Estate {
         OpenStack::new(&self.put(&format!("clouds-{id}.yaml"), &text), "program")
     }
 
-    fn put(&self, name: &str, text: &str) -> std::path::PathBuf {
+    fn put(&self, name: &str, text: &str) -> PathBuf {
         let file = self.folder.join(name);
         if let Err(error) = std::fs::write(&file, text) {
             panic!("cannot write {}: {error}", file.display());

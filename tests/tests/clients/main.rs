@@ -4,3 +4,4 @@
 mod identity;
 mod servers;
 mod story;
+mod tempest;
