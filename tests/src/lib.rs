@@ -8,6 +8,7 @@
 //! A story that hurts a service (freezes PostgreSQL, kills RabbitMQ) starts its own with
 //! [`Services::private`], because the shared ones serve the stories beside it.
 
+pub mod backup;
 pub mod check;
 pub mod clients;
 pub mod cloud;

@@ -9,6 +9,8 @@ mod bed;
 mod doctor;
 #[path = "manage/people.rs"]
 mod people;
+#[path = "manage/restored.rs"]
+mod restored;
 #[path = "manage/secrets.rs"]
 mod secrets;
 

@@ -107,6 +107,7 @@ pub(crate) fn compare(driver: &Arc<Driver>, listed: Vec<Container>, asked: Durat
             continue;
         }
         let new = slot.copies.insert(place, container.generation).is_none();
+        slot.origin = container.origin;
         slot.look |= slot.differs(place, container.power) || (new && slot.is_unseen(place));
         differing.insert(id);
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::instance::Freeze;
-use model::sync::{Observation, Observed, Outcome};
-use model::{At, Fault, InstanceId, Intent, Power, RestartPolicy};
+use model::sync::{Observation, Observed, Offer, Outcome, Wanted};
+use model::{At, Fault, InstanceId, Intent, Power, RequestSpec, RestartPolicy};
 use tokio::sync::Notify;
 
-use crate::engine::{Container, Name};
+use crate::engine::{Container, Name, Origin};
 use crate::journal::{Marks, Wish};
 
 /// First pause before a restart; it doubles with each (Docker's restart policy).
@@ -51,6 +51,8 @@ pub(crate) struct Slot {
     pub marks: Marks,
     /// Generations of the copies that the engine has, by epoch and placement.
     pub copies: BTreeMap<(i64, i64), i64>,
+    /// What the labels of the copy that was seen last say.
+    pub origin: Origin,
     pub power: Power,
     pub observed: Observed,
     /// Why the last restart failed.
@@ -158,6 +160,7 @@ impl Slot {
     /// Takes in what the engine told of the wished container. `host` stands in for "any address".
     pub fn absorb(&mut self, container: Container, host: &str) {
         self.copies.insert(container.name.place(), container.generation);
+        self.origin = container.origin;
         self.power = self.seen(container.power);
         self.observed.container = container.id;
         self.observed.address = container.address;
@@ -232,6 +235,41 @@ impl Slot {
         self.fault = None;
     }
 
+    /// What is told of an instance that the cell does not know, if there is anything of it here.
+    pub fn offer(&self, id: InstanceId, cell: &str) -> Option<Offer> {
+        if !self.quarantined || !self.is_live() {
+            return None;
+        }
+        let Origin { project, cell: made_for, spec_hash } = self.origin.clone();
+        let wish = self.wish.is_some().then(|| Wanted {
+            instance: id,
+            at: self.wish.at,
+            intent: self.wish.intent,
+            restart_seq: self.wish.restart_seq,
+            restart_hard: self.wish.restart_hard,
+            freeze: self.wish.freeze,
+            spec: self.wish.spec.as_ref().map(|spec| Box::new(RequestSpec::clone(spec))),
+        });
+        let at = match (&wish, self.copies.last_key_value()) {
+            (None, Some(((epoch, placement), generation))) => {
+                At { epoch: *epoch, placement: *placement, generation: *generation }
+            }
+            _ => self.wish.at,
+        };
+        Some(match &self.wish.spec {
+            Some(spec) => Offer {
+                instance: id,
+                at,
+                project: spec.project.clone(),
+                cell: cell.to_owned(),
+                spec_hash: spec.hash(),
+                power: self.power,
+                wish,
+            },
+            None => Offer { instance: id, at, project, cell: made_for, spec_hash, power: self.power, wish },
+        })
+    }
+
     /// What there is to tell, numbered.
     pub fn observation(&self, id: InstanceId, seq: i64) -> Observation {
         let at = match self.copies.last_key_value() {
@@ -276,6 +314,7 @@ mod tests {
         let listed = |power: Power| Container {
             name: Name { instance: InstanceId(uuid::Uuid::nil()), epoch: 1, placement: 1 },
             generation: 1,
+            origin: Origin::default(),
             id: "c".into(),
             power,
             has_run: true,

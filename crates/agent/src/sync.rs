@@ -1,13 +1,14 @@
 //! Speaking with the cell: register, push observations, pull wishes. One call at a time.
 
 mod apply;
+mod offers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::bug::{Bug, planted};
-use model::{Context, Fault, InstanceId, WorkerId};
-use rpc::contract::{Register, SyncHost, Synced};
+use model::{Context, Fault, Incarnation, InstanceId, WorkerId};
+use rpc::contract::{Register, SyncHost, Synced, Verdict};
 use rpc::{Address, Bell, Bus, Ringing};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -16,8 +17,10 @@ use crate::drive::Driver;
 use crate::health::Health;
 use crate::table::Sent;
 
-/// Observations of one call take at most about so many bytes; a message may have 256 KiB.
-const PAGE: usize = 192 * 1024;
+use offers::Offering;
+
+/// Observations of one call take at most about so many bytes; a message may have 256 KiB, and offers have a share.
+const PAGE: usize = 128 * 1024;
 /// Calls begin at least so far apart, so that what happens meanwhile travels together.
 const GAP: Duration = Duration::from_millis(3);
 /// How long what is not urgent waits for company.
@@ -50,6 +53,7 @@ pub(crate) struct Sync {
     incarnation: Option<Uuid>,
     /// The incarnation is another one: nothing is killed until a full sync is finished.
     distrust: bool,
+    offering: Offering,
     failures: u32,
     called_at: Duration,
     beat_at: Duration,
@@ -71,6 +75,7 @@ impl Sync {
             again: false,
             incarnation,
             distrust: false,
+            offering: Offering::default(),
             failures: 0,
             called_at: Duration::ZERO,
             beat_at: now,
@@ -140,7 +145,7 @@ impl Sync {
             self.full = false;
             self.finish_full().await?;
         }
-        Ok(more.is_some() || sent.was_cut)
+        Ok(more.is_some() || sent.was_cut || self.offering.unknown || self.offering.is_under_way())
     }
 
     async fn introduce(&mut self) -> Result<(), Fault> {
@@ -174,18 +179,37 @@ impl Sync {
         let beat = now >= self.beat_at;
         let digest = (now >= self.digest_at && !self.full).then(|| table.digest());
         let mut sent = Unsend { table, sent: Some(table.send(PAGE)) };
+        // They are looked for where there may be others than before.
+        if beat || self.offering.unknown {
+            self.offering.look(table.offers(&self.driver.config.cell_name));
+        }
+        let offers = self.offering.page();
+        let observations: Vec<_> =
+            sent.sent.as_ref().map(|sent| sent.observations.clone()).unwrap_or_default();
+        let all = !self.full && !self.distrust && observations.is_empty() && offers.is_none();
+        let heard = self.incarnation.filter(|_| all && self.offering.is_told());
         let call = SyncHost {
             host: self.driver.config.host,
             session: self.session,
-            observations: sent.sent.as_ref().map(|sent| sent.observations.clone()).unwrap_or_default(),
+            observations,
             full: self.full,
             after: self.after,
             digest,
             heartbeat: beat,
             healthy: self.health.is_healthy(),
+            offers,
+            heard: heard.map(Incarnation),
         };
         self.called_at = now;
-        let reply = self.bus.call(Address::Conductors, &Context::default(), &call).await?;
+        let reply = self.bus.call(Address::Conductors, &Context::default(), &call).await;
+        match (&reply, &call.offers) {
+            (Ok(reply), Some(_)) if reply.register => self.offering.forget(),
+            (Ok(_), Some(page)) => self.offering.arrived(page),
+            (Err(_), Some(_)) => self.offering.forget(),
+            (_, None) => {}
+        }
+        let reply = reply?;
+        self.offering.unknown = reply.verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Unknown);
         let sent = sent.sent.take().unwrap_or_default();
         table.acknowledge(&sent);
         if beat {
@@ -218,6 +242,7 @@ impl Sync {
                 tracing::warn!(%known, %incarnation, "the cell's database has another incarnation");
                 self.distrust = true;
                 self.incarnation = Some(incarnation);
+                self.offering.forget();
                 self.ask_for_everything();
             }
             _ => self.incarnation = Some(incarnation),

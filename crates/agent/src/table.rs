@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::sync::{Observation, Outcome};
+use model::sync::{Observation, Offer, Outcome};
 use model::{At, Env, InstanceId, Intent, Power};
 use tokio::sync::Notify;
 
@@ -177,6 +177,11 @@ impl Table {
     /// Whether there is nothing left to report.
     pub fn is_reported(&self) -> bool {
         self.lock().dirty.is_empty()
+    }
+
+    /// What the cell does not know and is kept, by id.
+    pub fn offers(&self, cell: &str) -> Vec<Offer> {
+        self.lock().slots.iter().filter_map(|(id, slot)| slot.offer(*id, cell)).collect()
     }
 
     /// The digest of what was journaled and is known to the cell.

@@ -22,6 +22,7 @@ pub mod pages;
 pub mod processes;
 pub mod quotas;
 pub mod resizes;
+pub mod restored;
 pub mod state;
 pub mod usage;
 
@@ -51,6 +52,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0007_process.sql"),
         include_str!("../migrations/0008_image.sql"),
         include_str!("../migrations/0009_resize.sql"),
+        include_str!("../migrations/0010_restored.sql"),
     ],
     oldest: 10,
 };

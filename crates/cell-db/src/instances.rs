@@ -10,7 +10,7 @@ use serde_json::Value;
 use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
 
-use crate::{Tx, dirty, resizes};
+use crate::{Tx, dirty, resizes, restored};
 
 /// Number of hash buckets; conductors start scanning at different ones, so that they seldom collide.
 pub const BUCKETS: u64 = 1_024;
@@ -112,7 +112,11 @@ fn insertion(
 
 /// Inserts instances, unplaced. Those that are there already with this epoch or a later one, or that a
 /// newer task has touched, are left as they are; a row of this very epoch takes over the counter.
+///
+/// # Errors
+/// [`restored::refuse_held`].
 pub async fn insert(tx: &mut Tx, new: &[New], now: Timestamp) -> Result<(), Error> {
+    restored::refuse_held(tx).await?;
     const SQL: Rows = Rows { head: INSERT, tail: REPLACE };
     const FENCE: Rows = Rows {
         head: "UPDATE instance SET saga_token = v.column3 FROM (VALUES",
@@ -166,10 +170,19 @@ async fn mark(tx: &mut Tx, changed: Vec<(Uuid, i64)>, now: Timestamp) -> Result<
     dirty::mark(tx, &changed, now).await
 }
 
+/// [`want_gone_for_sure`], unless the database waits for an operator.
+///
+/// # Errors
+/// [`restored::refuse_held`].
+pub async fn want_gone(tx: &mut Tx, gone: &[New], now: Timestamp) -> Result<Vec<HostId>, Error> {
+    restored::refuse_held(tx).await?;
+    want_gone_for_sure(tx, gone, now).await
+}
+
 /// Wants instances gone, by an API-level task: what has no host becomes a tombstone at once, what is not
 /// here yet becomes one before it ever was. Gives the hosts to ring. Repeats change nothing but the
 /// fencing counter.
-pub async fn want_gone(tx: &mut Tx, gone: &[New], now: Timestamp) -> Result<Vec<HostId>, Error> {
+pub async fn want_gone_for_sure(tx: &mut Tx, gone: &[New], now: Timestamp) -> Result<Vec<HostId>, Error> {
     // Insert and tombstone are the same upsert, so that they contend on one key and cannot skew.
     const SQL: Rows = Rows {
         head: INSERT,
@@ -317,7 +330,7 @@ pub async fn get_many(tx: &mut Tx, cell: CellId, ids: &[InstanceId]) -> Result<V
 /// Changes an instance's intent as `action` asks, if the row is still at `at`; gives the host to ring.
 ///
 /// # Errors
-/// [`Error::Stale`] if the row has moved on.
+/// [`Error::Stale`] if the row has moved on; [`restored::refuse_held`].
 pub async fn act(
     tx: &mut Tx,
     id: InstanceId,
@@ -333,6 +346,7 @@ pub async fn act(
         WHERE id = $1 AND epoch = $2 AND placement = $3 AND generation = $4 AND intent <> 'gone'
             AND host IS NOT NULL AND phase NOT IN ('resize-wanted', 'confirming', 'revert-wanted')
         RETURNING version, host";
+    restored::refuse_held(tx).await?;
     let (intent, restarts, hard) = match action {
         Action::Stop | Action::Shelve => (Intent::Stop, 0_i64, false),
         Action::Reboot { hard } => (Intent::Run, 1, hard),

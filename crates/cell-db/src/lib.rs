@@ -12,10 +12,12 @@ pub mod dirty;
 pub mod groups;
 pub mod hosts;
 pub mod instances;
+pub mod offers;
 pub mod pages;
 pub mod pulls;
 pub mod reports;
 pub mod resizes;
+pub mod restored;
 pub mod roster;
 pub mod summary;
 
@@ -42,6 +44,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0004_archived_instance.sql"),
         include_str!("../migrations/0005_compute.sql"),
         include_str!("../migrations/0006_phase.sql"),
+        include_str!("../migrations/0007_restored.sql"),
     ],
     oldest: 7,
 };

@@ -5,7 +5,7 @@ use model::{Incarnation, Summary, Timestamp};
 use sql::{Error, Json, args};
 use uuid::Uuid;
 
-use crate::{Tx, claims, hosts};
+use crate::{Tx, claims, hosts, restored};
 
 /// Publishes what `sum` makes of all hosts and of how many instances wait for one, and gives it.
 ///
@@ -24,7 +24,8 @@ pub async fn publish(
         |body: &Summary| serde_json::to_value(body).map_err(|error| Error::corrupt("a summary", error));
     let raised: Option<(i64,)> = tx.opt(RAISE, args![now, json(&Summary::default())?]).await?;
     let (version,) = raised.ok_or_else(|| Error::corrupt("summary.version", "none"))?;
-    let hosts = hosts::all(tx).await?;
+    // Nothing is placed here while the database waits for an operator.
+    let hosts = if restored::is_held(tx).await? { Vec::new() } else { hosts::all(tx).await? };
     let waiting = claims::count_waiting(tx).await?;
     let body = Summary { version, at: now, ..sum(hosts, waiting) };
     tx.exec(WRITE, args![now, json(&body)?]).await?;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_db::Db;
-use model::{Env, Fault, Incarnation, WorkerId};
+use model::{Env, Fault, WorkerId};
 use rpc::{Address, Bell, Bus};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -57,7 +57,6 @@ pub(crate) struct Conductor {
     env: Env,
     db: Db,
     bus: Bus,
-    incarnation: Incarnation,
     /// There is something to place.
     place: Notify,
     /// What the summary says has changed.
@@ -83,14 +82,13 @@ pub async fn start(
     bus: Bus,
     shutdown: CancellationToken,
 ) -> Result<Running, Fault> {
-    let incarnation = cell_db::SCHEMA.status(&db).await?.incarnation;
+    cell_db::SCHEMA.status(&db).await?;
     let worker: WorkerId = env.id();
     let conductor = Arc::new(Conductor {
         settings,
         env,
         db,
         bus: bus.clone(),
-        incarnation,
         place: Notify::new(),
         changed: Notify::new(),
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cell_db::claims::{self, Claim, Claimed, Waiting};
 use cell_db::instances::BUCKETS;
-use cell_db::{Tx, groups, hosts};
+use cell_db::{Tx, groups, hosts, restored};
 use model::bug::{Bug, planted};
 use model::failpoint::PLACE;
 use model::spec::Protocol;
@@ -107,7 +107,7 @@ async fn batch(conductor: &Arc<Conductor>) -> Result<Done, Error> {
 /// Reads, plans and claims in one transaction: planning awaits nothing, and every claim is conditional.
 async fn place(tx: &mut Tx, from: i64, limit: i64, now: Timestamp) -> Result<Batch, Error> {
     let waiting = claims::waiting(tx, from, limit).await?;
-    if waiting.is_empty() {
+    if waiting.is_empty() || restored::is_held(tx).await? {
         return Ok(Batch::default());
     }
     let seen = waiting.len();

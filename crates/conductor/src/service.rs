@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use cell_db::{hosts, pulls, reports};
+use cell_db::{hosts, offers, pulls, reports, restored};
 use model::failpoint::SYNC;
 use model::sync::Wanted;
-use model::{Context, Fault};
+use model::{Context, Fault, Incarnation};
 use rpc::contract::{Register, Registered, SyncHost, Synced, Verdict, digest};
 use rpc::{Bell, Service};
 use sql::Work;
@@ -48,25 +48,25 @@ async fn register(conductor: &Conductor, call: Register) -> Result<Registered, F
     });
     let now = conductor.env.now();
     let stored = host.clone();
-    let first_seq = conductor
+    let (first_seq, incarnation) = conductor
         .db
-        .write(move |tx| -> Work<'_, i64> {
+        .write(move |tx| -> Work<'_, (i64, Incarnation)> {
             let host = stored.clone();
-            Box::pin(async move { hosts::register(tx, &host, now).await })
+            Box::pin(async move {
+                let first_seq = hosts::register(tx, &host, now).await?;
+                Ok((first_seq, restored::standing(tx).await?.incarnation))
+            })
         })
         .await?;
     tracing::info!(host.id = %host.id, host.name = host.name, host.healthy = host.healthy, "host registered");
     conductor.changed.notify_one();
     conductor.place.notify_one();
-    Ok(Registered {
-        incarnation: conductor.incarnation,
-        heartbeat_ms: conductor.settings.heartbeat.as_millis() as u64,
-        first_seq,
-    })
+    Ok(Registered { incarnation, heartbeat_ms: conductor.settings.heartbeat.as_millis() as u64, first_seq })
 }
 
 /// What one sync read and did.
 struct Done {
+    incarnation: Incarnation,
     registered: bool,
     applied: reports::Applied,
     wanted: Vec<Wanted>,
@@ -80,7 +80,7 @@ async fn sync(conductor: &Conductor, call: Arc<SyncHost>) -> Result<Synced, Faul
         Box::pin(async move { exchange(tx, &call, now).await })
     });
     // A sync that changes nothing needs no transaction.
-    let writes = call.heartbeat || !call.observations.is_empty();
+    let writes = call.heartbeat || !call.observations.is_empty() || call.offers.is_some();
     let done = if writes { conductor.db.write(work).await? } else { conductor.db.read(work).await? };
     if done.applied.settled {
         conductor.bus.ring(Bell::Up);
@@ -101,7 +101,7 @@ async fn sync(conductor: &Conductor, call: Arc<SyncHost>) -> Result<Synced, Faul
     let superseded = done.applied.superseded.into_iter().map(|(id, at)| (id, Verdict::Superseded(at)));
     let unknown = done.applied.unknown.into_iter().map(|id| (id, Verdict::Unknown));
     Ok(Synced {
-        incarnation: conductor.incarnation,
+        incarnation: done.incarnation,
         wanted,
         more,
         verdicts: superseded.chain(unknown).collect(),
@@ -111,24 +111,41 @@ async fn sync(conductor: &Conductor, call: Arc<SyncHost>) -> Result<Synced, Faul
 }
 
 async fn exchange(tx: &mut cell_db::Tx, call: &SyncHost, now: model::Timestamp) -> Result<Done, sql::Error> {
+    let restored::Standing { incarnation, since } = restored::standing(tx).await?;
     let registered = match call.heartbeat {
         true => hosts::beat(tx, call.host, call.session, call.healthy, now).await?,
         false => hosts::is_registered(tx, call.host, call.session).await?,
     };
-    if !registered {
-        let applied = reports::Applied::default();
-        return Ok(Done { registered, applied, wanted: Vec::new(), differs: false });
-    }
-    let applied = match call.observations.is_empty() {
-        true => reports::Applied::default(),
-        false => reports::apply(tx, call.host, &call.observations, now).await?,
+    let mut done = Done {
+        incarnation,
+        registered,
+        applied: reports::Applied::default(),
+        wanted: Vec::new(),
+        differs: false,
     };
-    let wanted = pulls::wanted(tx, call.host, call.full, call.after, PAGE).await?;
-    let differs = match call.digest {
+    if !registered {
+        return Ok(done);
+    }
+    if let Some(offered) = &call.offers {
+        offers::put(tx, call.host, offered.first, &offered.page, now).await?;
+    }
+    if since.is_some() {
+        // The host knows more than this database: it is heard, and told nothing.
+        if call.heard == Some(incarnation) && call.heartbeat {
+            restored::heard(tx, call.host, incarnation).await?;
+        }
+        done.applied = restored::hear(tx, call.host, &call.observations, now).await?;
+        return Ok(done);
+    }
+    if !call.observations.is_empty() {
+        done.applied = reports::apply(tx, call.host, &call.observations, now).await?;
+    }
+    done.wanted = pulls::wanted(tx, call.host, call.full, call.after, PAGE).await?;
+    done.differs = match call.digest {
         Some(theirs) => digest(pulls::numbers(tx, call.host).await?) != theirs,
         None => false,
     };
-    Ok(Done { registered, applied, wanted, differs })
+    Ok(done)
 }
 
 /// Where to cut a page that is too long for one message; at least one wish always travels.

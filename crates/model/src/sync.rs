@@ -100,3 +100,27 @@ pub struct Observation {
     #[serde(default)]
     pub fault: Option<Fault>,
 }
+
+/// A container that a host has and that its cell says it does not know: it is kept, and told of with what its labels
+/// and the host's journal say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Epoch, placement and generation: the journal's, otherwise the labels'.
+    pub at: At,
+    /// Whose it is.
+    #[serde(default)]
+    pub project: String,
+    /// The cell that it was made for.
+    #[serde(default)]
+    pub cell: String,
+    /// The hash of what was asked for.
+    #[serde(default)]
+    pub spec_hash: String,
+    /// What the container does.
+    pub power: Power,
+    /// The newest wish that the host has journaled, if it knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Wanted>,
+}

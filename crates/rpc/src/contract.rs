@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use model::hash::fnv64;
-use model::sync::{Observation, Wanted};
+use model::sync::{Observation, Offer, Wanted};
 use model::{At, HostId, Incarnation, InstanceId, Resources};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,21 @@ pub struct SyncHost {
     /// Whether the engine works.
     #[serde(default)]
     pub healthy: bool,
+    /// Containers that the cell said it does not know; left out if they are what they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offers: Option<Offers>,
+    /// Everything that is on the host was told in this incarnation of the cell's database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Incarnation>,
+}
+
+/// A page of what a host offers back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offers {
+    /// It replaces all that was offered before; otherwise it is added.
+    pub first: bool,
+    /// At most about 64 KiB of them, but one at least if there is any.
+    pub page: Vec<Offer>,
 }
 
 /// What the cell says of an observation that does not match its rows.

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use model::flavor::Resources;
 use model::spec::{PortWish, Protocol};
-use model::sync::{Observation, Observed, Outcome, PortBinding, Wanted};
+use model::sync::{Observation, Observed, Offer, Outcome, PortBinding, Wanted};
 use model::time::Timestamp;
 use model::{
     At, ContainerSpec, Fault, Flavor, HostId, Incarnation, InstanceId, Intent, Power, RequestSpec,
     RestartPolicy,
 };
 use rpc::Call;
-use rpc::contract::{ConsoleTail, Register, Registered, SyncHost, Synced, Tail, Verdict, digest};
+use rpc::contract::{ConsoleTail, Offers, Register, Registered, SyncHost, Synced, Tail, Verdict, digest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -185,6 +185,19 @@ fn sync_host() {
         digest: Some(u64::MAX),
         heartbeat: true,
         healthy: true,
+        offers: Some(Offers {
+            first: true,
+            page: vec![Offer {
+                instance: id::<InstanceId>(6),
+                at: at(),
+                project: "p".into(),
+                cell: "cell1".into(),
+                spec_hash: "00".into(),
+                power: Power::Running,
+                wish: None,
+            }],
+        }),
+        heard: Some(id::<Incarnation>(4)),
     };
     golden("sync-host", &call);
 }

@@ -46,6 +46,17 @@ async fn meta<D>(tx: &mut Tx<D>) -> Result<Option<Meta>, Error> {
     tx.opt("SELECT name, version, incarnation FROM schema_meta WHERE one = 1", vec![]).await
 }
 
+/// The incarnation of the database that `tx` is on.
+pub async fn incarnation<D>(tx: &mut Tx<D>) -> Result<Incarnation, Error> {
+    let found = meta(tx).await?.ok_or_else(|| Error::corrupt("schema_meta", "no row"))?;
+    Ok(Incarnation(found.incarnation))
+}
+
+/// Gives the database another incarnation: whoever remembers the last one believes nothing that he remembers of it.
+pub async fn renew<D>(tx: &mut Tx<D>, incarnation: Incarnation) -> Result<(), Error> {
+    tx.swap("UPDATE schema_meta SET incarnation = $1 WHERE one = 1", args![incarnation]).await
+}
+
 impl Schema {
     /// The newest version that this code knows.
     pub fn newest(&self) -> i64 {

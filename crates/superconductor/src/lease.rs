@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_db::Tx;
 use api_db::cells::{self, Reserved};
 use api_db::mappings::{self, Bind, Home, Mapping};
 use api_db::state::{self, Asked, BUILD, Build, DELETE, RESIZE, Refusal};
+use api_db::{Tx, restored};
 use model::bug::{Bug, planted};
 use model::extra::Policy;
 use model::failpoint::LEASE;
@@ -123,6 +123,9 @@ async fn round(shared: &Arc<Superconductor>) -> Result<(usize, bool), Error> {
 
 /// Leases tasks, bumps their subjects' counters and binds what has to be bound.
 async fn lease(tx: &mut Tx, terms: &Terms) -> Result<(usize, Vec<Job>), Error> {
+    if restored::held_since(tx).await?.is_some() {
+        return Ok((0, Vec::new()));
+    }
     let leased = store::lease(tx, terms.worker, KINDS, terms.from, terms.limit, terms.now).await?;
     if leased.is_empty() {
         return Ok((0, Vec::new()));

@@ -13,7 +13,7 @@ use cell_db::instances::{self, Standing};
 use model::bug::{Bug, planted};
 use model::failpoint::{CLOSE, FINISH, RETARGET, SIZED};
 use model::instance::Stage;
-use model::{CellId, Fault, FaultKind, InstanceId};
+use model::{CellId, Fault, FaultKind, Incarnation, InstanceId};
 use router::CellHandle;
 use rpc::Bell;
 use sql::{Error, Work};
@@ -77,6 +77,7 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
     let wake = shared.notify(cell);
     let (mut fed, mut enrolled, mut known) = (Duration::ZERO, Duration::ZERO, enrol::Known::new());
     let mut heard = shared.env.monotonic();
+    let mut incarnation = None;
     while !token.is_cancelled() {
         if let Ok(handle) = shared.router.cell(cell) {
             if let Err(error) = settle(&shared, &handle).await {
@@ -89,6 +90,7 @@ async fn follow(shared: Arc<Superconductor>, cell: CellId, token: CancellationTo
                     shared.summaries.read(&shared.env, &handle).await;
                 }
                 feed::feed(&shared, &handle, &mut heard).await;
+                look_for_restore(&shared, &handle, &mut incarnation).await;
             }
             if !handle.cell.is_cell0() && now.saturating_sub(enrolled) >= enrol::PERIOD {
                 enrolled = now;
@@ -171,6 +173,27 @@ async fn settle(shared: &Arc<Superconductor>, handle: &CellHandle) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Whether the cell's database was put back from a backup: then rows that are waited for may be gone, so that
+/// whatever waits is given back, to be leased, fenced and written again.
+async fn look_for_restore(
+    shared: &Arc<Superconductor>,
+    handle: &CellHandle,
+    known: &mut Option<Incarnation>,
+) {
+    let read = handle.read(|tx| -> Work<'_, Incarnation> { Box::pin(sql::migrate::incarnation(tx)) });
+    let Ok(now) = read.await else { return };
+    let cell = handle.cell.id;
+    if known.replace(now).is_some_and(|before| before != now) {
+        tracing::warn!(cell.name = handle.cell.name, "the cell's database has another incarnation");
+        let waiting = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&cell);
+        let jobs: Vec<Arc<Job>> = waiting.unwrap_or_default().into_values().collect();
+        if !jobs.is_empty() {
+            let why = Fault::unavailable("the cell's database was restored");
+            work::give_back(shared, cell, jobs, &why).await;
+        }
+    }
 }
 
 /// Takes jobs out of those that wait.

@@ -115,6 +115,17 @@ pub enum Created {
     NoImage,
 }
 
+/// Where a container comes from, by its labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose it is.
+    pub project: String,
+    /// The cell that it was made for.
+    pub cell: String,
+    /// The hash of what was asked for.
+    pub spec_hash: String,
+}
+
 /// A container as an engine tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -122,6 +133,8 @@ pub struct Container {
     pub name: Name,
     /// The generation that it was created for, from its label.
     pub generation: i64,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The engine's id.
     pub id: String,
     /// What it does.

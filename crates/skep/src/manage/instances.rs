@@ -47,14 +47,14 @@ pub async fn map_all(ground: &Ground, cell: &str) -> Result<u8, Failure> {
     map(ground, cell, None).await
 }
 
-async fn map(ground: &Ground, cell: &str, most: Option<u64>) -> Result<u8, Failure> {
+/// The limits of projects that are first heard of by an instance of theirs.
+pub fn limits(ground: &Ground) -> api_db::quotas::Limits {
     let quota = &ground.config.api.quota;
-    let limits = api_db::quotas::Limits {
-        instances: quota.instances,
-        cores: quota.vcpus,
-        memory_mib: quota.memory_mib,
-    };
-    match ground.admin.map_instances(&ground.by, cell, most, limits).await {
+    api_db::quotas::Limits { instances: quota.instances, cores: quota.vcpus, memory_mib: quota.memory_mib }
+}
+
+async fn map(ground: &Ground, cell: &str, most: Option<u64>) -> Result<u8, Failure> {
+    match ground.admin.map_instances(&ground.by, cell, most, limits(ground)).await {
         Ok(done) => Ok(u8::from(done.more)),
         Err(denied) => refuse(&denied, &[]),
     }

@@ -9,6 +9,7 @@ mod date;
 mod hosts;
 mod instances;
 mod pretty;
+mod restored;
 mod schema;
 mod setup;
 mod status;
@@ -214,6 +215,8 @@ mod tests {
             "db archive_deleted_rows --max_rows 5 --until-complete --all-cells --task-log --purge",
             "placement audit --resource-provider x --delete",
             "api_db rotate_keys --dry-run",
+            "api_db restored --confirm --force",
+            "db restored --cell-uuid x --confirm --force",
             "status upgrade check",
         ] {
             let words = std::iter::once("skep-manage").chain(line.split(' '));

@@ -6,7 +6,7 @@ use router::Which;
 use sql::migrate::Schema;
 use sql::{Settings, Work};
 
-use super::{Ground, archive, refuse, say};
+use super::{Ground, archive, refuse, restored, say};
 use crate::config::{Config, Database};
 use crate::exit::Failure;
 use crate::role::{database, level};
@@ -21,6 +21,8 @@ pub enum ApiDb {
     /// Seal every cell mapping with the first key of router.keys_file
     #[command(alias = "rotate-keys")]
     RotateKeys(RotateKeys),
+    /// Say that the API database was put back from a backup, or, with --confirm, have it work again
+    Restored(restored::RestoredApi),
 }
 
 #[derive(Args, Debug)]
@@ -41,6 +43,8 @@ pub enum Db {
     ArchiveDeletedRows(archive::Archive),
     /// Delete what was archived
     Purge(archive::Purge),
+    /// Say that a cell's database was put back from a backup, or, with --confirm, have it work again
+    Restored(restored::RestoredCell),
 }
 
 #[derive(Args, Debug)]
@@ -77,6 +81,7 @@ impl ApiDb {
         let db: api_db::Db = database::open(&config.api_database, "api_database")?;
         match self {
             Self::RotateKeys(it) => return it.run(&Ground::open(config)?).await,
+            Self::Restored(it) => return it.run(&Ground::open(config)?).await,
             Self::Sync(version) => {
                 version.check(&api_db::SCHEMA)?;
                 database::migrate(&db, &api_db::SCHEMA, &Env::system(), "api_database").await?;
@@ -114,6 +119,7 @@ impl Db {
         match self {
             Self::ArchiveDeletedRows(it) => return it.run(&Ground::open(config)?).await,
             Self::Purge(it) => return it.run(&Ground::open(config)?).await,
+            Self::Restored(it) => return it.run(config).await,
             Self::Sync(sync) => {
                 sync.version.check(&cell_db::SCHEMA)?;
                 if !sync.local_cell && !sync_cell0(&config).await? {

@@ -10,14 +10,14 @@ use std::time::Duration;
 use api_db::doctor;
 use cell_db::archive::Orphan;
 use cell_db::{archive, roster};
-use model::{Cell, CellId, InstanceId};
+use model::{At, Cell, CellId, InstanceId};
 use router::Which;
 use serde::Serialize;
 use sql::{Error, Work};
 use uuid::Uuid;
 
 use super::probe::PROJECT;
-use super::{Admin, By, CellView, Denied, Found, HostView, only_admins, reason};
+use super::{Admin, By, CellView, Denied, Found, HostView, only_admins, reason, restored};
 
 /// Instances that are read at a time.
 const PAGE: i64 = 500;
@@ -63,6 +63,7 @@ struct Inside {
     uneven: Vec<(model::HostId, String)>,
     orphans: Vec<Orphan>,
     hosts: Vec<roster::Detail>,
+    restored: restored::Inside,
 }
 
 impl Admin {
@@ -91,6 +92,7 @@ impl Admin {
                     uneven: roster::uneven(tx).await?,
                     orphans: archive::orphans(tx).await?,
                     hosts: roster::hosts(tx).await?,
+                    restored: restored::inside(tx).await?,
                 })
             })
         });
@@ -133,6 +135,7 @@ impl Admin {
             let subject = Some(orphan.instance.to_string());
             found.mended("A001", name, subject, &what, "skep-manage placement audit --delete", fixed);
         }
+        examine_restored(cell, &inside.restored, found);
         let silent = inside.hosts.iter().filter(|detail| detail.silent);
         for detail in silent {
             let what = format!(
@@ -282,6 +285,11 @@ impl Admin {
     }
 
     async fn examine_above(&self, by: &By, cells: &[Cell], found: &mut Diagnosis) -> Result<(), Denied> {
+        if self.held_since().await?.is_some() {
+            let what =
+                "the API database was restored: no task is worked on before it was compared with the cells";
+            found.add("R003", None, None, what, "skep-manage api_db restored --confirm");
+        }
         for task in self.tasks(by, true, PAGE).await? {
             let what = format!("a task '{}' was set aside: {}", task.kind, task.fault.unwrap_or_default());
             found.add("T001", None, Some(task.instance.to_string()), &what, "run a release that knows it");
@@ -325,6 +333,33 @@ impl Admin {
             Box::pin(async move { doctor::tasks(tx, parked, limit).await })
         });
         Ok(read.await?)
+    }
+}
+
+/// What a restored database waits for, and what hosts have that it does not know.
+fn examine_restored(cell: &Cell, inside: &restored::Inside, found: &mut Diagnosis) {
+    let name = Some(cell.name.as_str());
+    if inside.since.is_some() {
+        let hosts = match inside.unheard.as_slice() {
+            [] => "all hosts were heard out".to_owned(),
+            hosts => format!("hosts that have yet to tell what they have: {}", hosts.join(", ")),
+        };
+        let what = format!("its database was restored: nothing is placed, removed or changed there; {hosts}");
+        let fix = format!("skep-manage db restored --cell_uuid {} --confirm", cell.name);
+        found.add("R001", name, None, &what, &fix);
+    }
+    for offered in &inside.offers {
+        let At { epoch, placement, generation } = offered.at;
+        let what = format!(
+            "host {} ({}) keeps a container that the cell does not know: epoch {epoch}, placement {placement}, \
+             generation {generation}, project '{}', made for cell '{}', spec {}, {}",
+            offered.host_name, offered.host, offered.project, offered.cell, offered.spec_hash, offered.power
+        );
+        let fix = match inside.since {
+            Some(_) => "confirming the cell takes it back, if it is mapped there",
+            None => "if nobody wants it, remove it on its host",
+        };
+        found.add("R002", name, Some(offered.instance.to_string()), &what, fix);
     }
 }
 

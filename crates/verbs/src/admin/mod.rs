@@ -18,6 +18,8 @@ mod preflight;
 mod probe;
 mod processes;
 mod remove;
+mod restored;
+mod restored_api;
 pub mod url;
 mod view;
 
@@ -48,6 +50,8 @@ pub use keys::Resealed;
 pub use preflight::{Check, Preflight, within_one_release};
 pub use processes::ProcessView;
 pub use remove::Removed;
+pub use restored::ConfirmedCell;
+pub use restored_api::ConfirmedApi;
 pub use view::CellView;
 
 use crate::Verbs;

@@ -1,5 +1,7 @@
 //! What the engine tells of itself and of containers.
 
+use std::collections::HashMap;
+
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerSummary, ContainerSummaryStateEnum, NetworkSettings,
 };
@@ -7,7 +9,7 @@ use model::spec::Protocol;
 use model::sync::PortBinding;
 use model::{Fault, FaultKind, Power};
 
-use super::super::{Container, Name};
+use super::super::{Container, Name, Origin};
 use super::fault::words;
 
 /// What the engine can do.
@@ -81,6 +83,7 @@ pub(super) fn container(name: Name, inspected: ContainerInspectResponse) -> Resu
     Ok(Container {
         name,
         generation,
+        origin: origin(&labels),
         id: inspected.id.unwrap_or_default(),
         power,
         has_run,
@@ -89,6 +92,11 @@ pub(super) fn container(name: Name, inspected: ContainerInspectResponse) -> Resu
         mac: endpoint.mac_address.unwrap_or_default(),
         ports,
     })
+}
+
+fn origin(labels: &HashMap<String, String>) -> Origin {
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    Origin { project: label("skep.project"), cell: label("skep.cell"), spec_hash: label("skep.spec-hash") }
 }
 
 /// A container that never ran has the time zero, "0001-01-01T00:00:00Z".
@@ -131,6 +139,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<Container> {
     Some(Container {
         name,
         generation: labels.get("skep.generation")?.parse().ok()?,
+        origin: origin(&labels),
         id: summary.id.unwrap_or_default(),
         power,
         has_run: power != Power::Stopped,

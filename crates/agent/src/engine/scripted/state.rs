@@ -10,7 +10,7 @@ use model::sync::PortBinding;
 use model::{Fault, FaultKind, HostId, Power, RequestSpec};
 use tokio::sync::{Notify, mpsc};
 
-use super::super::{Container, Created, Exit, Name, Order};
+use super::super::{Container, Created, Exit, Name, Order, Origin};
 use super::{Script, Verb};
 
 /// The longest that a stream of exits sleeps.
@@ -21,6 +21,7 @@ const FIRST_PORT: u16 = 32_768;
 struct Entry {
     host: HostId,
     generation: i64,
+    cell: String,
     spec: Arc<RequestSpec>,
     number: u32,
     power: Power,
@@ -111,6 +112,7 @@ impl State {
         let entry = Entry {
             host: order.host,
             generation: order.at.generation,
+            cell: order.cell.clone(),
             spec: order.spec.clone(),
             number: self.numbers,
             power: Power::Stopped,
@@ -234,6 +236,11 @@ impl State {
         Some(Container {
             name,
             generation: entry.generation,
+            origin: Origin {
+                project: entry.spec.project.clone(),
+                cell: entry.cell.clone(),
+                spec_hash: entry.spec.hash(),
+            },
             id: format!("{:064x}", entry.number),
             power: entry.power,
             has_run: entry.has_run,
