@@ -10,7 +10,8 @@ use axum::routing::{MethodFilter, on};
 use crate::app::Shared;
 use crate::compute::{
     actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hosts, hypervisors,
-    inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags, update, usage, versions,
+    inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags, update, usage,
+    versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};

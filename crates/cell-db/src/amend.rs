@@ -5,13 +5,13 @@ use model::{At, CellId, Fault, Instance, InstanceId, RequestSpec, Stage, Timesta
 use sql::{Error, args};
 
 use crate::instances::{Row, json, select};
-use crate::{Tx, dirty};
+use crate::{Tx, dirty, restored};
 
 /// Stores what was changed of an instance's request spec, if the row is still of `version`; gives the new
 /// version. What the host should do stays as it is.
 ///
 /// # Errors
-/// [`Error::Stale`] if the row has moved on.
+/// [`Error::Stale`] if the row has moved on; [`restored::refuse_held`].
 pub async fn amend(
     tx: &mut Tx,
     id: InstanceId,
@@ -21,6 +21,7 @@ pub async fn amend(
 ) -> Result<i64, Error> {
     const SQL: &str = "UPDATE instance SET spec = $3, name = $4, version = version + 1, updated_at = $5
         WHERE id = $1 AND version = $2 AND stage <> 'tombstone' RETURNING version";
+    restored::refuse_held(tx).await?;
     let args = args![id, version, json(spec)?, spec.name.as_str(), now];
     let (version,): (i64,) = tx.opt(SQL, args).await?.ok_or(Error::Stale)?;
     dirty::mark(tx, &[(id, version)], now).await?;

@@ -13,7 +13,7 @@ use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
 
 use crate::instances::{json, words};
-use crate::{Tx, actions, claims, dirty};
+use crate::{Tx, actions, claims, dirty, restored};
 
 /// What a user wants of an instance's size.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub(crate) fn phase(word: &str) -> Result<Phase, Error> {
 /// Writes a wish into the instance's row, once, whoever writes it first: the verb or the task that outlives it.
 ///
 /// # Errors
-/// [`Error::Stale`] if the row has moved on, or a later task has been here.
+/// [`Error::Stale`] if the row has moved on, or a later task has been here; [`restored::refuse_held`].
 pub async fn wish(
     tx: &mut Tx,
     wish: &Wish,
@@ -76,6 +76,7 @@ pub async fn wish(
     const WRITE: &str = "UPDATE instance SET saga_token = $3, op_token = op_token + 1, version = version + 1,
             phase = $4, task = $5, other_size = COALESCE($6, other_size), updated_at = $7
         WHERE id = $1 AND version = $2";
+    restored::refuse_held(tx).await?;
     let id = wish.instance;
     let Some(row) = tx.opt::<Row>(READ, args![id]).await? else {
         return Ok(Wished::Refused(Fault::conflict(format!("Instance {id} is not in its cell"))));
@@ -134,7 +135,7 @@ pub struct Due {
 pub async fn due(tx: &mut Tx, after: InstanceId, limit: i64) -> Result<Vec<Due>, Error> {
     const SQL: &str = "SELECT id, version FROM instance
         WHERE phase IN ('resize-wanted', 'confirming', 'revert-wanted') AND intent <> 'gone' AND host IS NOT NULL
-            AND id > $1
+            AND id > $1 AND NOT EXISTS (SELECT 1 FROM restored)
         ORDER BY id LIMIT $2";
     let rows: Vec<(Uuid, i64)> = tx.all(SQL, args![after, limit]).await?;
     Ok(rows.into_iter().map(|(id, version)| Due { instance: InstanceId(id), version }).collect())

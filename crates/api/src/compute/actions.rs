@@ -53,7 +53,9 @@ enum Asked {
         in_error: bool,
     },
     Rebuild(Value),
-    Resize { flavor: String },
+    Resize {
+        flavor: String,
+    },
     Decide(Action),
     /// One of [`NOT_YET`].
     NotYet(String),
@@ -91,6 +93,7 @@ pub async fn act(call: Call) -> Answered {
             if action == Action::ConfirmResize {
                 return Ok(empty(StatusCode::NO_CONTENT));
             }
+        }
         // A server that is not there is not found, whatever was to be done to it.
         Asked::NotYet(action) => {
             verbs.show(&call.caller, id).await?;
