@@ -15,6 +15,12 @@ pub fn hosts_and_aggregates(story: &mut Story) {
     let hosts = ["cell1-h1", "cell2-h1", "cell3-h1"];
     assert_eq!(admin.column("compute service list", "Host"), hosts);
     assert_eq!(admin.column("compute service list --host cell2-h1", "State"), ["up"]);
+    admin.ok("compute service set --disable --disable-reason disk cell3-h1 nova-compute");
+    assert_eq!(admin.column("compute service list --long --host cell3-h1", "Disabled Reason"), ["disk"]);
+    admin.ok("compute service set --enable cell3-h1 nova-compute");
+    assert_eq!(admin.column("compute service list", "Status"), ["enabled", "enabled", "enabled"]);
+    assert_eq!(admin.column("host list", "Host Name"), hosts);
+    ana.fails("host list", "Policy doesn't allow");
     assert_eq!(admin.column("hypervisor list", "Hypervisor Hostname"), hosts);
     assert_eq!(admin.json("hypervisor show cell1-h1")["state"], "up");
     assert!(admin.ok("hypervisor stats show").contains("running_vms"));
