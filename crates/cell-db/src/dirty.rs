@@ -19,7 +19,8 @@ pub async fn mark(tx: &mut Tx, changed: &[(InstanceId, i64)], now: Timestamp) ->
 
 /// Marks up to `limit` rows after an id, tombstones included, so that all of them are told again; gives
 /// how many there were, and the last. Nothing is changed of the rows. A mark of a later version, by whoever changes
-/// the row at the same time, stays; whoever does so later waits from the second statement on, for one round trip.
+/// the row at the same time, stays; whoever does so later waits from the second statement on, for one round trip. Each
+/// is another mark than any before, so that who has read one of those does not forget it.
 pub async fn mark_all(
     tx: &mut Tx,
     after: Option<InstanceId>,
@@ -29,8 +30,9 @@ pub async fn mark_all(
     const SOME: &str = "SELECT id FROM instance WHERE id > $1 ORDER BY id LIMIT $2";
     const MARK: &str = "INSERT INTO dirty (instance, version, since)
         SELECT id, version, $3 FROM instance WHERE id > $1 AND id <= $2 ORDER BY id
-        ON CONFLICT (instance) DO UPDATE SET version = excluded.version
-            WHERE dirty.version < excluded.version";
+        ON CONFLICT (instance) DO UPDATE SET
+            version = CASE WHEN dirty.version < excluded.version THEN excluded.version ELSE dirty.version END,
+            since = CASE WHEN dirty.since < excluded.since THEN excluded.since ELSE dirty.since + 1 END";
     let after = after.map_or(Uuid::nil(), InstanceId::uuid);
     let some: Vec<(Uuid,)> = tx.all(SOME, args![after, limit]).await?;
     let Some((last,)) = some.last() else { return Ok((0, None)) };
@@ -53,10 +55,8 @@ pub struct Changed {
     pub instance: Instance,
     /// Its row's version.
     pub version: i64,
-    /// The version that it was marked with: the row's, or an earlier one if [`mark_all`] came late.
-    pub mark: i64,
-    /// Since when it is in the set.
-    pub since: Timestamp,
+    /// How it was marked.
+    pub mark: Mark,
 }
 
 #[derive(sqlx::FromRow)]
@@ -76,14 +76,28 @@ pub async fn read(tx: &mut Tx, cell: CellId, limit: i64) -> Result<Vec<Changed>,
     let rows: Vec<Marked> = tx.all(SQL, args![limit]).await?;
     rows.into_iter()
         .map(|Marked { row, mark, since }| {
-            let version = row.version;
-            Ok(Changed { instance: row.instance(cell)?, version, mark, since: Timestamp(since) })
+            let (version, instance) = (row.version, row.instance(cell)?);
+            let mark = Mark { instance: instance.id, version: mark, since: Timestamp(since) };
+            Ok(Changed { instance, version, mark })
         })
         .collect()
 }
 
-/// Forgets what was applied, by the marks that were read with it, unless it has changed again since.
-pub async fn forget(tx: &mut Tx, applied: &[(InstanceId, i64)]) -> Result<(), Error> {
-    const SQL: Rows = Rows { head: "DELETE FROM dirty WHERE (instance, version) IN (VALUES", tail: ")" };
-    tx.exec_rows(SQL, applied.iter().map(|(id, version)| args![*id, *version]).collect()).await.map(drop)
+/// A mark as it was read, by which it is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The version that it was marked with: the row's, or an earlier one if [`mark_all`] came late.
+    pub version: i64,
+    /// Since when it is in the set.
+    pub since: Timestamp,
+}
+
+/// Forgets what was applied, by the marks that were read with it, unless it was marked again since.
+pub async fn forget(tx: &mut Tx, applied: &[Mark]) -> Result<(), Error> {
+    const SQL: Rows =
+        Rows { head: "DELETE FROM dirty WHERE (instance, version, since) IN (VALUES", tail: ")" };
+    let rows = applied.iter().map(|mark| args![mark.instance, mark.version, mark.since]).collect();
+    tx.exec_rows(SQL, rows).await.map(drop)
 }

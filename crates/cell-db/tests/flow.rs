@@ -267,6 +267,22 @@ async fn an_engines_failure_is_retried_and_then_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_before_counts_for_nothing_after() {
+    for house in houses().await {
+        let host = house.host(2).await;
+        let (id, at) = house.placed(host).await;
+        house.report(host, seen(id, at, 5, Outcome::Done, Power::Running)).await;
+        // Late, or twice.
+        for seq in [4, 5] {
+            house.report(host, seen(id, at, seq, Outcome::Changed, Power::Stopped)).await;
+            assert_eq!(house.get(id).await.power, Power::Running, "{}: {seq} after 5", house.engine);
+        }
+        house.report(host, seen(id, at, 6, Outcome::Changed, Power::Stopped)).await;
+        assert_eq!(house.get(id).await.power, Power::Stopped, "{}", house.engine);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fixed_ports_are_claimed_once() {
     for house in houses().await {
         let host = house.host(9).await;

@@ -186,9 +186,16 @@ async fn a_mark_that_came_late_is_forgotten_with_what_it_stands_for() {
                 // As if the rows had changed, and that had been fed, between the look and the mark.
                 tx.exec("UPDATE dirty SET version = version - 1", vec![]).await?;
                 let read = dirty::read(tx, CellId::ZERO, 10).await?;
-                let marks: Vec<_> = read.iter().map(|changed| (changed.instance.id, changed.mark)).collect();
+                let marks: Vec<_> = read.iter().map(|changed| changed.mark).collect();
                 assert_eq!(marks.len(), 3);
-                dirty::forget(tx, &marks).await?;
+                // All are to be told again while that is under way, by whatever clock.
+                for now in [9, 4] {
+                    dirty::mark_all(tx, None, 10, Timestamp(now)).await?;
+                    dirty::forget(tx, &marks).await?;
+                    assert_eq!(dirty::waiting(tx).await?.0, 3, "what was read before is not forgotten");
+                }
+                let read = dirty::read(tx, CellId::ZERO, 10).await?;
+                dirty::forget(tx, &read.iter().map(|changed| changed.mark).collect::<Vec<_>>()).await?;
                 assert_eq!(dirty::waiting(tx).await?, (0, None));
                 Ok(())
             })

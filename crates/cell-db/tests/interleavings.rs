@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_db::claims::{self, Claim};
+use cell_db::dirty::Mark;
 use cell_db::instances::{self, New};
 use cell_db::{Db, Tx, dirty, hosts};
 use model::instance::Stage;
@@ -72,10 +73,10 @@ async fn stage(db: &Db, id: InstanceId) -> Stage {
         .stage
 }
 
-async fn changes(db: &Db) -> Vec<(InstanceId, i64)> {
+async fn changes(db: &Db) -> Vec<Mark> {
     let read =
         db.read(|tx| -> Work<'_, _> { Box::pin(async move { dirty::read(tx, CellId::ZERO, 100).await }) });
-    read.await.expect("reads").into_iter().map(|c| (c.instance.id, c.version)).collect()
+    read.await.expect("reads").into_iter().map(|c| c.mark).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +185,7 @@ async fn the_dirty_set_forgets_nothing_whatever_the_order_of_commits() {
     .await
     .expect("commits");
     let first = changes(&db).await;
-    assert_eq!(first.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [late]);
+    assert_eq!(first.iter().map(|mark| mark.instance).collect::<Vec<_>>(), [late]);
     held.end().await.expect("commits");
     // Between reading and forgetting, `late` changes again.
     db.write(move |tx| -> Work<'_, Vec<HostId>> {
@@ -199,7 +200,7 @@ async fn the_dirty_set_forgets_nothing_whatever_the_order_of_commits() {
     })
     .await
     .expect("forgets");
-    let mut left: Vec<InstanceId> = changes(&db).await.into_iter().map(|(id, _)| id).collect();
+    let mut left: Vec<InstanceId> = changes(&db).await.into_iter().map(|mark| mark.instance).collect();
     left.sort();
     let mut both = [early, late];
     both.sort();
@@ -231,7 +232,7 @@ async fn marking_everything_loses_no_change_that_is_under_way() {
     held.expect("commits");
     assert_eq!(marked.expect("commits"), (1, Some(id)));
     let seen = changes(&db).await;
-    assert_eq!(seen, [(id, 2)]);
+    assert_eq!(seen.iter().map(|mark| (mark.instance, mark.version)).collect::<Vec<_>>(), [(id, 2)]);
     db.write(move |tx| -> Work<'_, ()> {
         let seen = seen.clone();
         Box::pin(async move { dirty::forget(tx, &seen).await })

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use api_db::index::{self, Heard};
 use api_db::mappings;
-use cell_db::dirty::{self, Changed};
-use model::InstanceId;
+use cell_db::dirty::{self, Changed, Mark};
 use model::bug::{Bug, planted};
 use router::CellHandle;
 use sql::{Error, Work};
@@ -49,13 +48,12 @@ async fn round(shared: &Superconductor, handle: &CellHandle) -> Result<(bool, Du
             Box::pin(async move { dirty::read(tx, cell, BATCH).await })
         })
         .await?;
-    let lag = changed.first().map_or(Duration::ZERO, |oldest| shared.env.now().since(oldest.since));
+    let lag = changed.first().map_or(Duration::ZERO, |oldest| shared.env.now().since(oldest.mark.since));
     if changed.is_empty() {
         return Ok((false, lag));
     }
     let more = changed.len() as i64 == BATCH;
-    let applied: Arc<Vec<(InstanceId, i64)>> =
-        Arc::new(changed.iter().map(|c| (c.instance.id, c.mark)).collect());
+    let applied: Arc<Vec<Mark>> = Arc::new(changed.iter().map(|c| c.mark).collect());
     let heard: Arc<Vec<Heard>> =
         Arc::new(changed.into_iter().map(|c| Heard { instance: c.instance, version: c.version }).collect());
     let forget = || {

@@ -73,10 +73,12 @@ pub fn a_life(story: &mut Story) {
     story.until("front", "ACTIVE");
     let ana = &mut story.ana;
     assert!(text(&ana.json("server show front"), "image").starts_with("skep/web:1 ("));
+    sizes(story);
+    let ana = &mut story.ana;
     let done = ana.json("server event list front");
     let done: Vec<&str> =
         done.as_array().into_iter().flatten().filter_map(|row| row["Action"].as_str()).collect();
-    for action in ["create", "pause", "suspend", "stop", "start", "reboot", "rebuild"] {
+    for action in ["create", "pause", "suspend", "stop", "start", "reboot", "rebuild", "resize", "shelve"] {
         assert!(done.contains(&action), "{action} is not in {done:?}");
     }
     let list = ana.json("server event list front");
@@ -85,12 +87,35 @@ pub fn a_life(story: &mut Story) {
     assert_eq!(ana.json("server volume list front"), serde_json::json!([]));
 }
 
+/// Another size, taken back and confirmed, and a server that is set aside.
+fn sizes(story: &mut Story) {
+    story.ana.fails("server resize --flavor story.small front", "must change flavor");
+    story.ana.fails("server resize confirm front", "vm_state active");
+    for (decision, wait, flavor) in [("revert", "--wait", "story.small"), ("confirm", "", "c1.small")] {
+        story.ana.ok(&format!("server resize --flavor c1.small {wait} front"));
+        story.until("front", "VERIFY_RESIZE");
+        story.ana.ok(&format!("server resize {decision} front"));
+        story.until("front", "ACTIVE");
+        let shown = story.ana.json("server show front");
+        assert_eq!(shown["flavor"]["name"], flavor, "{shown}");
+    }
+    let admin = &mut story.admin;
+    eventually_blocking(REACHES, "both have ended", || {
+        let statuses = admin.column("server migration list", "Status");
+        if statuses == ["confirmed", "reverted"] { Ok(()) } else { Err(format!("{statuses:?}")) }
+    });
+    assert_eq!(admin.column("server migration list --type live-migration", "Status"), [""; 0]);
+    story.ana.ok("server shelve front");
+    story.until("front", "SHELVED");
+    story.ana.fails("server start front", "vm_state shelved");
+    story.ana.ok("server unshelve front");
+    story.until("front", "ACTIVE");
+}
+
 pub fn what_no_container_can(story: &mut Story) {
     let Story { ana, admin, .. } = story;
     let unsupported = "HttpException: 501";
     for line in [
-        "server resize --flavor c1.tiny front",
-        "server shelve front",
         "server rescue front",
         "server unrescue front",
         "server dump create front",
