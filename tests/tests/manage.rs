@@ -7,6 +7,8 @@ mod archive;
 mod bed;
 #[path = "manage/doctor.rs"]
 mod doctor;
+#[path = "manage/instances.rs"]
+mod instances;
 #[path = "manage/people.rs"]
 mod people;
 #[path = "manage/restored.rs"]

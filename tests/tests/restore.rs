@@ -141,8 +141,8 @@ async fn a_cells_database_is_restored(postgres: bool) {
 
     // Until an operator confirms, nothing goes and nothing comes, and users are told why.
     eventually(Duration::from_secs(60), "the containers are offered", async || {
-        let (offered, _) = operator.offered(&by(), Some(&name)).await.map_err(|denied| denied.message)?;
-        let offered: Vec<_> = offered.into_iter().map(|(_, offered)| offered).collect();
+        let offered = operator.offered(&by(), Some(&name)).await.map_err(|denied| denied.message)?;
+        let offered: Vec<_> = offered.offers.into_iter().map(|offer| offer.offered).collect();
         let found = |id: &InstanceId| offered.iter().find(|offered| offered.instance == *id);
         match new.iter().all(|id| found(id).is_some_and(|o| o.has_spec && o.project == "p" && o.cell == name))
         {

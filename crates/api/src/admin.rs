@@ -4,6 +4,7 @@ mod cells;
 mod doctor;
 mod hosts;
 mod index;
+mod instances;
 mod openapi;
 
 use axum::body::Body;
@@ -46,6 +47,9 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/admin/v1/doctor", CHANGE, |call| Box::pin(doctor::doctor(call))),
     route(Method::GET, "/admin/v1/tasks", SHOW, |call| Box::pin(doctor::tasks(call))),
     route(Method::POST, "/admin/v1/index/rebuild", CHANGE, |call| Box::pin(index::rebuild(call))),
+    route(Method::GET, "/admin/v1/instances", SHOW, |call| Box::pin(instances::index(call))),
+    route(Method::GET, "/admin/v1/instances/{instance}", SHOW, |call| Box::pin(instances::show(call))),
+    route(Method::GET, "/admin/v1/offers", SHOW, |call| Box::pin(instances::offers(call))),
     route(Method::GET, "/admin/v1/hosts", SHOW, |call| Box::pin(hosts::index(call))),
     route(Method::POST, "/admin/v1/hosts", CHANGE, |call| Box::pin(hosts::discover(call))),
     route(Method::GET, "/admin/v1/hosts/{host}", SHOW, |call| Box::pin(hosts::show(call))),

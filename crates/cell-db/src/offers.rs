@@ -99,12 +99,22 @@ pub async fn put(
 
 /// All that is offered, by instance; of copies of one instance the newest comes first.
 pub async fn all(tx: &mut Tx) -> Result<Vec<Offered>, Error> {
+    some(tx, None).await
+}
+
+/// What is offered of one instance; the newest copy comes first.
+pub async fn of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Offered>, Error> {
+    some(tx, Some(instance)).await
+}
+
+async fn some(tx: &mut Tx, instance: Option<InstanceId>) -> Result<Vec<Offered>, Error> {
     const SQL: &str =
         "SELECT o.instance, o.host, h.name AS host_name, o.epoch, o.placement, o.generation, o.project,
             o.cell, o.spec_hash, o.power, o.wish, o.told_at
-        FROM offered o LEFT JOIN host h ON h.id = o.host
+        FROM offered o LEFT JOIN host h ON h.id = o.host WHERE $1 OR o.instance = $2
         ORDER BY o.instance, o.epoch DESC, o.placement DESC, o.generation DESC, o.host";
-    let rows: Vec<Row> = tx.all(SQL, vec![]).await?;
+    let id = instance.map_or(Uuid::nil(), InstanceId::uuid);
+    let rows: Vec<Row> = tx.all(SQL, args![instance.is_none(), id]).await?;
     let offered = |row: Row| Offered {
         instance: InstanceId(row.instance),
         host: HostId(row.host),

@@ -1,7 +1,7 @@
 //! Hosts and instances as an operator counts and checks them.
 
 use model::host::Host;
-use model::{CellId, Instance, InstanceId, Timestamp};
+use model::{CellId, HostId, Instance, InstanceId, Timestamp};
 use sql::{Error, args};
 use uuid::Uuid;
 
@@ -121,12 +121,21 @@ pub async fn instances(
     );
     let (created, id) = after.map_or((i64::MIN, Uuid::nil()), |(created, id)| (created.0, id.uuid()));
     let rows: Vec<Row> = tx.all(SQL, args![created, id, limit]).await?;
-    rows.into_iter()
-        .map(|row| {
-            let (saga_token, version) = (row.saga_token, row.version);
-            Ok(Held { instance: row.instance(cell)?, saga_token, version })
-        })
-        .collect()
+    held(rows, cell)
+}
+
+/// Up to `limit` instances on a host, by id.
+pub async fn on_host(tx: &mut Tx, cell: CellId, host: HostId, limit: i64) -> Result<Vec<Held>, Error> {
+    const SQL: &str = select!("WHERE i.host = $1 ORDER BY i.id LIMIT $2");
+    held(tx.all(SQL, args![host, limit]).await?, cell)
+}
+
+fn held(rows: Vec<Row>, cell: CellId) -> Result<Vec<Held>, Error> {
+    let held = |row: Row| {
+        let (saga_token, version) = (row.saga_token, row.version);
+        Ok(Held { instance: row.instance(cell)?, saga_token, version })
+    };
+    rows.into_iter().map(held).collect()
 }
 
 /// The instances of a project that were asked for before `before`, tombstones left out.

@@ -59,6 +59,9 @@ enum Command {
     /// Hosts, for administrators
     #[command(subcommand)]
     Host(admin::host::HostCommand),
+    /// Instances as cells and hosts have them, for administrators
+    #[command(subcommand)]
+    Instance(admin::instance::InstanceCommand),
     /// Tasks of the API level, for administrators
     #[command(subcommand)]
     Task(admin::doctor::TaskCommand),
@@ -102,6 +105,7 @@ impl Cli {
             Command::Db(it) => client::block_on(it.run()),
             Command::Cell(it) => client::block_on(it.run()),
             Command::Host(it) => client::block_on(it.run()),
+            Command::Instance(it) => client::block_on(it.run()),
             Command::Task(it) => client::block_on(it.run()),
             Command::Doctor(it) => client::block_on(it.run()),
             Command::Index(it) => client::block_on(it.run()),

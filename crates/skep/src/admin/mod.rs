@@ -5,6 +5,7 @@ pub mod cell;
 pub mod doctor;
 pub mod host;
 pub mod index;
+pub mod instance;
 mod keys;
 mod life;
 mod show;

@@ -17,7 +17,7 @@ use sql::{Error, Work};
 use uuid::Uuid;
 
 use super::probe::PROJECT;
-use super::{Admin, By, Denied, Why, close, only_admins, open};
+use super::{Admin, By, Denied, Why, close, open};
 
 /// Rows that are compared at a time.
 pub(super) const PAGE: i64 = 256;
@@ -288,32 +288,6 @@ impl Admin {
             })
         });
         written.await.map_err(|error| Denied::dark(&cell.name, &error))
-    }
-
-    /// What hosts of a cell, or of all cells, have and their cells do not know; with the cells that did not answer.
-    ///
-    /// # Errors
-    /// [`Why::NoCell`]; the API database does not answer.
-    pub async fn offered(
-        &self,
-        by: &By,
-        cell: Option<&str>,
-    ) -> Result<(Vec<(String, Offered)>, Vec<String>), Denied> {
-        only_admins(by)?;
-        let cells = match cell {
-            Some(cell) => vec![self.mapping(cell).await?],
-            None => self.mappings().await?,
-        };
-        let asked = self
-            .ask(cells, |tx| -> Work<'_, Vec<Offered>> { Box::pin(async move { offers::all(tx).await }) });
-        let (mut all, mut dark) = (Vec::new(), Vec::new());
-        for (cell, answer) in asked.await {
-            match answer {
-                Ok(found) => all.extend(found.into_iter().map(|offered| (cell.name.clone(), offered))),
-                Err(_) => dark.push(cell.name),
-            }
-        }
-        Ok((all, dark))
     }
 
     /// Writes in a cell what may take long because it touches every row.
