@@ -107,8 +107,8 @@ async fn confirmed(cloud: &Cloud, cell: &str) -> ConfirmedCell {
 
 async fn a_cells_database_is_restored(postgres: bool) {
     let mut cloud = Cloud::start(Plan { cells: 2, postgres, ..Plan::default() }).await;
-    let (cell, old) = some_in_one_cell(&cloud, None, 5).await;
-    let [kept, deleted, stopped, rebuilt, started] = old.try_into().expect("five");
+    let (cell, old) = some_in_one_cell(&cloud, None, 6).await;
+    let [kept, deleted, stopped, rebuilt, started, remade] = old.try_into().expect("six");
     act(&cloud, started, Action::Stop).await;
     reaches(&cloud, started, "SHUTOFF").await;
     at_rest(&cloud).await;
@@ -117,6 +117,9 @@ async fn a_cells_database_is_restored(postgres: bool) {
 
     // What happens after the copy.
     delete(&cloud, deleted).await;
+    act(&cloud, remade, Action::Rebuild).await;
+    reaches(&cloud, remade, "ACTIVE").await;
+    delete(&cloud, remade).await;
     act(&cloud, stopped, Action::Stop).await;
     reaches(&cloud, stopped, "SHUTOFF").await;
     act(&cloud, rebuilt, Action::Rebuild).await;
@@ -171,6 +174,7 @@ async fn a_cells_database_is_restored(postgres: bool) {
     at_rest(&cloud).await;
     assert_eq!(running(&cloud), before, "nothing was killed and nothing was made twice");
     is_gone(&cloud, deleted).await;
+    is_gone(&cloud, remade).await;
     reaches(&cloud, kept, "ACTIVE").await;
     reaches(&cloud, stopped, "SHUTOFF").await;
     reaches(&cloud, rebuilt, "ACTIVE").await;

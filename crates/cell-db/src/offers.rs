@@ -10,7 +10,7 @@ use sql::{Error, Json, Rows, args};
 use uuid::Uuid;
 
 use crate::instances::json;
-use crate::{Tx, claims, dirty, groups};
+use crate::{Tx, actions, claims, dirty, groups};
 
 /// A version that is above all that was heard of a row which is not there any more.
 const FIRST_VERSION: i64 = 1 << 32;
@@ -170,6 +170,8 @@ pub async fn take_back(tx: &mut Tx, offered: &Offered, terms: Terms, now: Timest
     };
     write(tx, offered, &spec, (terms, version), now).await?;
     claim(tx, offered, &spec, &engine).await?;
+    // Whatever was under way when the backup was made has come to what the host has.
+    actions::finish(tx, &[(id, None)], now).await?;
     tx.exec("DELETE FROM offered WHERE instance = $1 AND host = $2", args![id, offered.host]).await?;
     dirty::mark(tx, &[(id, version)], now).await?;
     Ok(true)
@@ -197,7 +199,7 @@ async fn write(
             host = excluded.host, restart_seq = excluded.restart_seq, restart_hard = excluded.restart_hard,
             restart_done = excluded.restart_done, agent_generation = excluded.agent_generation, obs_seq = 0,
             fault = NULL, fault_at = NULL, deadline = NULL, updated_at = excluded.updated_at,
-            frozen = excluded.frozen";
+            frozen = excluded.frozen, phase = '', other_size = NULL";
     let wish = offered.wish.as_ref();
     let power = Power::parse(&offered.power).unwrap_or(Power::None);
     // A host that has lost its journal tells what its container does.

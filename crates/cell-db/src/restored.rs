@@ -81,15 +81,19 @@ pub async fn begin(tx: &mut Tx, incarnation: Incarnation, now: Timestamp) -> Res
 }
 
 /// Ends: the database is the truth again, in another incarnation, so that every agent asks for everything anew and
-/// hears what is to go. Rows whose hosts were not heard out, and those that wait for a host, get numbers above all
-/// that such a host may know.
+/// hears what is to go. Rows whose hosts were not heard out, those that wait for a host, and those that are to go, with
+/// whatever was made of them since, get numbers above all that such a host may know.
 pub async fn confirm(tx: &mut Tx, incarnation: Incarnation, now: Timestamp) -> Result<(), Error> {
     const UNHEARD: &str =
         "UPDATE instance SET generation = generation + $1 WHERE host IN (SELECT h.id FROM host h
         JOIN schema_meta m ON m.one = 1 WHERE h.heard IS NULL OR h.heard <> m.incarnation)";
     const UNPLACED: &str = "UPDATE instance SET placement = placement + $1 WHERE stage = 'unplaced'";
+    const GOING: &str =
+        "UPDATE instance SET placement = placement + $1, generation = 1, agent_generation = 0,
+        obs_seq = 0 WHERE intent = 'gone' AND host IS NOT NULL";
     tx.exec(UNHEARD, args![LEAP]).await?;
     tx.exec(UNPLACED, args![LEAP]).await?;
+    tx.exec(GOING, args![LEAP]).await?;
     tx.exec("DELETE FROM restored", vec![]).await?;
     migrate::renew(tx, incarnation).await?;
     tell_again(tx, now).await

@@ -5,7 +5,7 @@ use model::{Incarnation, Summary, Timestamp};
 use sql::{Error, Json, args};
 use uuid::Uuid;
 
-use crate::{Tx, claims, hosts, restored};
+use crate::{Tx, claims, hosts};
 
 /// Publishes what `sum` makes of all hosts and of how many instances wait for one, and gives it.
 ///
@@ -24,18 +24,18 @@ pub async fn publish(
         |body: &Summary| serde_json::to_value(body).map_err(|error| Error::corrupt("a summary", error));
     let raised: Option<(i64,)> = tx.opt(RAISE, args![now, json(&Summary::default())?]).await?;
     let (version,) = raised.ok_or_else(|| Error::corrupt("summary.version", "none"))?;
-    // Nothing is placed here while the database waits for an operator.
-    let hosts = if restored::is_held(tx).await? { Vec::new() } else { hosts::all(tx).await? };
+    let hosts = hosts::all(tx).await?;
     let waiting = claims::count_waiting(tx).await?;
     let body = Summary { version, at: now, ..sum(hosts, waiting) };
     tx.exec(WRITE, args![now, json(&body)?]).await?;
     Ok(body)
 }
 
-/// What was last published, if anything, in this incarnation of the database.
+/// What was last published, if anything, in this incarnation of the database. A restored one that waits for an operator
+/// says nothing of itself: it has no room, but neither is it full.
 pub async fn read(tx: &mut Tx) -> Result<Option<(Incarnation, Summary)>, Error> {
     const SQL: &str = "SELECT m.incarnation, s.version, s.at, s.body FROM summary s, schema_meta m
-        WHERE s.one = 1 AND m.one = 1";
+        WHERE s.one = 1 AND m.one = 1 AND NOT EXISTS (SELECT 1 FROM restored)";
     let row: Option<(Uuid, i64, i64, Json<Summary>)> = tx.opt(SQL, vec![]).await?;
     Ok(row.map(|(incarnation, version, at, body)| {
         (Incarnation(incarnation), Summary { version, at: Timestamp(at), ..body.0 })

@@ -87,7 +87,7 @@ async fn insert(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) -> Res
         Box::pin(async move { instances::insert(tx, &rows, now).await })
     });
     let written = written.await;
-    if matches!(written, Err(Error::Down(_))) {
+    if matches!(written, Err(Error::Down(_) | Error::Fault(_))) {
         jobs.iter().zip(first).filter(|(_, first)| *first).for_each(|(job, _)| job.sent.nothing());
     }
     written?;

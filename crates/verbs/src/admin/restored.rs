@@ -160,7 +160,7 @@ impl Admin {
                 let Some(mapping) = known.iter().find(|mapping| mapping.id == seen.id) else { continue };
                 let here = mapping.cell == Some(cell.id) && mapping.epoch == seen.epoch;
                 match mapping.state {
-                    State::Live | State::Deleting if here => found.tokens.push((seen.id, mapping.saga_token)),
+                    State::Live if here => found.tokens.push((seen.id, mapping.saga_token)),
                     _ => found.gone.push(self.gone(seen, mapping.saga_token)),
                 }
             }
