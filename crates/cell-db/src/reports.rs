@@ -167,8 +167,10 @@ pub async fn apply(
         }
         out.wishes |= change.wish;
         out.settled |= change.task.is_none();
-        // Building and deleting are no actions of the cell's.
-        if row.task.as_deref().is_some_and(|task| !matches!(task, "scheduling" | "spawning" | "deleting"))
+        // Building and deleting are no actions of the cell's. One whose task an operator has reset ends all the same.
+        let task = row.task.as_deref();
+        let acts = task.is_some_and(|task| !matches!(task, "scheduling" | "spawning" | "deleting"));
+        if (acts || !before.is_at_rest())
             && (change.task.is_none() || (before, change.phase) == (Phase::Resizing, Phase::RevertWanted))
         {
             ended.push((id, change.fault.as_ref().map(|fault| fault.message.clone())));

@@ -19,6 +19,7 @@ const BATCH: i64 = 64;
 /// The first that keeps a row from being done; it is tried again with the next round.
 pub(crate) async fn round(conductor: &Arc<Conductor>) -> Result<(), Error> {
     let mut after = InstanceId(uuid::Uuid::nil());
+    let mut failed = None;
     loop {
         let read = conductor.db.read(move |tx| -> Work<'_, Vec<Due>> {
             Box::pin(async move { resizes::due(tx, after, BATCH).await })
@@ -32,7 +33,14 @@ pub(crate) async fn round(conductor: &Arc<Conductor>) -> Result<(), Error> {
                     Box::pin(async move { resizes::carry_out(tx, one, now).await })
                 })
             };
-            let done = conductor.env.step(RESIZE, write).await?;
+            // One that cannot be done keeps no other from being done.
+            let done = match conductor.env.step(RESIZE, write).await {
+                Ok(done) => done,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
             if let Some(host) = done.host {
                 conductor.bus.ring(Bell::Host(host));
             }
@@ -43,7 +51,7 @@ pub(crate) async fn round(conductor: &Arc<Conductor>) -> Result<(), Error> {
         }
         match due.last() {
             Some(last) if due.len() as i64 == BATCH => after = last.instance,
-            _ => return Ok(()),
+            _ => return failed.map_or(Ok(()), Err),
         }
     }
 }

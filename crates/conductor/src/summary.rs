@@ -17,7 +17,7 @@ use crate::Conductor;
 
 /// Publishes until the token is cancelled.
 pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) {
-    let mut hosts = 0;
+    let (mut hosts, mut again) = (0, false);
     while !shutdown.is_cancelled() {
         match publish(&conductor).await {
             // Hosts came or went: whoever places by the summary need not wait for its next look.
@@ -30,7 +30,11 @@ pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) 
         }
         let wait = async {
             tokio::time::sleep(Duration::from_millis(250)).await;
-            let _ = tokio::time::timeout(Duration::from_millis(4_500), conductor.changed.notified()).await;
+            // Who asked is answered by the publication after the next (`cell_db::summary::publish`).
+            if !std::mem::take(&mut again) {
+                let rung = tokio::time::timeout(Duration::from_millis(4_500), conductor.changed.notified());
+                again = rung.await.is_ok();
+            }
         };
         shutdown.run_until_cancelled(wait).await;
     }

@@ -18,6 +18,7 @@ use crate::{Job, Step, Superconductor};
 /// Writes the wishes in their cell and rings its conductors. True: the outcome is to be waited for.
 pub(crate) async fn wish(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>]) -> Result<bool, Fault> {
     let handle = shared.router.cell(cell)?;
+    let mut failed = None;
     for job in jobs {
         let Step::Resize(Resize::Wish { action, size, user, project }) = &job.step else { continue };
         let wish = Wish {
@@ -35,10 +36,13 @@ pub(crate) async fn wish(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>
             let work = work.clone();
             Box::pin(async move { wishes::wish(tx, &work.0, (&work.1, &work.2), now).await })
         });
-        written.await?;
+        // One that cannot be written keeps no other from being written.
+        if let Err(error) = written.await {
+            failed.get_or_insert(error);
+        }
     }
     handle.ring(Bell::Conductors);
-    Ok(true)
+    failed.map_or(Ok(true), |error| Err(error.into()))
 }
 
 /// Those of these jobs that have come to an end in their cell.

@@ -12,6 +12,7 @@ use api_db::limits::{self, Effective};
 use api_db::mappings;
 use cell_db::{actions, amend};
 use model::extra::Lock;
+use model::instance::Task;
 use model::{Caller, CellId, Context, Fault, FaultKind, Instance, InstanceId, RequestSpec, Stage};
 use sql::{Error, Work};
 
@@ -194,8 +195,13 @@ impl Verbs {
         loop {
             let row = match self.find(caller, id).await? {
                 Found::Row(row) => row,
-                // Nova changes what is still to be placed as well; here its cell has to have it first.
-                Found::Waiting(_) if self.inner.env.monotonic().saturating_sub(start) < PLACED => {
+                // Nova changes what is still to be placed as well; here its cell has to have it first. That is
+                // waited for if it was only just asked for.
+                Found::Waiting(it)
+                    if it.task != Some(Task::Deleting)
+                        && self.inner.env.now().since(it.created) < PLACED
+                        && self.inner.env.monotonic().saturating_sub(start) < PLACED =>
+                {
                     tokio::time::sleep(LOOK).await;
                     continue;
                 }
