@@ -9,9 +9,9 @@ use axum::routing::{MethodFilter, on};
 
 use crate::app::Shared;
 use crate::compute::{
-    actions, aggregates, catalog, extensions, flavor_manage, flavors, groups, history, hosts, hypervisors,
-    inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags, update, usage,
-    versions,
+    actions, aggregates, audit_log, catalog, extensions, flavor_manage, flavors, groups, history, hosts,
+    hypervisors, inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags, update,
+    usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
@@ -135,6 +135,8 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/os-hosts/{name}/startup" "os_compute_api:os-hosts:start" hosts::power;
     GET "/os-hosts/{name}/shutdown" "os_compute_api:os-hosts:shutdown" hosts::power;
     GET "/os-hosts/{name}/reboot" "os_compute_api:os-hosts:reboot" hosts::power;
+    GET "/os-instance_usage_audit_log" "os_compute_api:os-instance-usage-audit-log:list" audit_log::index;
+    GET "/os-instance_usage_audit_log/{before}" "os_compute_api:os-instance-usage-audit-log:show" audit_log::show;
     GET "/os-networks" "os_compute_api:os-networks:list" networks::index;
     GET "/os-networks/{id}" "os_compute_api:os-networks:show" networks::show;
     GET "/os-tenant-networks" "os_compute_api:os-tenant-networks:list" networks::index_short;

@@ -7,7 +7,7 @@ use crate::edge::json::{Object, answer};
 use crate::edge::refused::Refused;
 
 /// Aliases and names of Nova's extensions whose routes are here (`nova/api/openstack/compute/extension_info.py`).
-const EXTENSIONS: [(&str, &str); 24] = [
+const EXTENSIONS: [(&str, &str); 25] = [
     ("NMN", "Multinic"),
     ("OS-DCF", "DiskConfig"),
     ("OS-EXT-AZ", "ExtendedAvailabilityZone"),
@@ -26,6 +26,7 @@ const EXTENSIONS: [(&str, &str); 24] = [
     ("os-flavor-manage", "FlavorManage"),
     ("os-hosts", "Hosts"),
     ("os-instance-actions", "InstanceActions"),
+    ("os-instance_usage_audit_log", "OSInstanceUsageAuditLog"),
     ("os-keypairs", "Keypairs"),
     ("os-quota-class-sets", "QuotaClasses"),
     ("os-quota-sets", "Quotas"),

@@ -1,6 +1,7 @@
 //! Hosts as Nova showed them once: `os-hosts` (until 2.42), and what `os-hypervisors` answers by name (until 2.52).
 
 use axum::http::StatusCode;
+use model::Fault;
 use serde_json::{Map, Value};
 use verbs::{ComputeHost, ComputeHosts, HostDetail, Named, Query};
 
@@ -53,7 +54,7 @@ async fn named(call: &Call) -> Result<HostDetail, Refused> {
         // Nova's text (`nova/exception.py`, ComputeHostNotFound).
         return Err(Refused::not_found(format!("Compute host {name} could not be found.")));
     }
-    let away = || model::Fault::unavailable(format!("The cell of host {name} does not answer. Try again."));
+    let away = || Fault::unavailable(format!("The cell of host {name} does not answer. Try again."));
     of_name.find_map(|row| row.told).ok_or_else(|| away().into())
 }
 
@@ -117,6 +118,10 @@ fn matching<'a>(
     pattern: &str,
 ) -> Result<Vec<(&'a ComputeHost, &'a HostDetail)>, Refused> {
     let rows: Vec<_> = told(found).filter(|(row, _)| row.name.contains(pattern)).collect();
+    if rows.is_empty() && found.hosts.iter().any(|row| row.name.contains(pattern)) {
+        let why = format!("The cells of hosts named like '{pattern}' do not answer. Try again.");
+        return Err(Fault::unavailable(why).into());
+    }
     match rows.is_empty() {
         true => Err(Refused::not_found(format!("No hypervisor matching '{pattern}' could be found."))),
         false => Ok(rows),

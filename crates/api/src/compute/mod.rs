@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod aggregates;
+pub mod audit_log;
 pub mod catalog;
 pub mod container;
 pub mod create;

@@ -247,6 +247,8 @@ pub const RULES: &[(&str, Need)] = &[
     ("os_compute_api:os-networks:show", Need::Reader),
     ("os_compute_api:os-tenant-networks:list", Need::Reader),
     ("os_compute_api:os-tenant-networks:show", Need::Reader),
+    ("os_compute_api:os-instance-usage-audit-log:list", Need::Admin),
+    ("os_compute_api:os-instance-usage-audit-log:show", Need::Admin),
     ("os_compute_api:os-hosts:list", Need::Admin),
     ("os_compute_api:os-hosts:show", Need::Admin),
     ("os_compute_api:os-hosts:update", Need::Admin),

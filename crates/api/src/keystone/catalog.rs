@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use identity::{Entity, Filter, Kind, Known, Scope};
+use model::FaultKind;
 use serde_json::{Map, Value, json};
 
 use super::{by, known, list, one, said, things, users};
@@ -163,10 +164,17 @@ pub async fn create_endpoint(call: Call) -> Answered {
 
 /// As Keystone does: a region that only the old name of the field (`region`) names is made.
 async fn make_region(call: &Call, said: &mut Map<String, Value>) -> Result<(), Refused> {
-    if let (None, Some(Value::String(region))) = (said.get("region_id"), said.get("region").cloned()) {
+    let unnamed = said.get("region_id").is_none_or(Value::is_null);
+    if let (true, Some(Value::String(region))) = (unnamed, said.get("region").cloned())
+        && !region.is_empty()
+    {
         if !all(call, Kind::Region).await?.iter().any(|known| known.id == region) {
             let wish = Map::from_iter([("id".to_owned(), Value::from(region.clone()))]);
-            users(call)?.create(&by(call), Kind::Region, wish).await?;
+            match users(call)?.create(&by(call), Kind::Region, wish).await {
+                // Another call has made it a moment before.
+                Err(fault) if fault.kind == FaultKind::Conflict => {}
+                made => drop(made?),
+            }
         }
         said.insert("region_id".to_owned(), region.into());
     }
