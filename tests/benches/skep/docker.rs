@@ -114,7 +114,7 @@ async fn cycles(target: &Target, count: usize) -> anyhow::Result<f64> {
     for client in 0..PARALLEL {
         let (next, mut connection) = (next.clone(), Connection::new(target));
         all.spawn(async move {
-            let look = Duration::from_millis(10);
+            let look = Duration::from_millis(25);
             while next.fetch_add(1, Ordering::Relaxed) < count {
                 let id = post(&mut connection, &Wish::web(), &format!("parallel{client}")).await?;
                 active(&mut connection, &id, look).await?;
