@@ -111,7 +111,7 @@ rabbit_env() {
     RABBITMQ_CTL_DIST_PORT_MIN=$((P + 10)) RABBITMQ_CTL_DIST_PORT_MAX=$((P + 99)) \
     RABBITMQ_MNESIA_BASE=$R/mnesia RABBITMQ_LOG_BASE=$R/log RABBITMQ_PID_FILE=$R/pid RABBITMQ_CONFIG_FILE=$R/rabbitmq.conf \
     RABBITMQ_ENABLED_PLUGINS_FILE=$R/plugins RABBITMQ_CONF_ENV_FILE=/dev/null \
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}'
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}'
 }
 start_rabbit() ( # a subshell: its environment is its own
   alive "$(rabbit_main)" && exit
