@@ -40,7 +40,7 @@ struct Running {
 }
 
 async fn resize(cloud: &Cloud, id: InstanceId) {
-    cloud.verbs.resize(&caller(), &context(), id, "2", None).await.expect("is accepted");
+    cloud.verbs.resize(&caller(), &context(), id, ("2", None), None).await.expect("is accepted");
 }
 
 async fn is_in(cloud: &Cloud, id: InstanceId, cell: usize) -> bool {

@@ -1,7 +1,7 @@
 //! Instance mappings with their request specs: where each instance lives, and the numbers that only the
 //! API level writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::bug::{Bug, planted};
 use model::{CellId, InstanceId, RequestSpec, Timestamp};
@@ -298,6 +298,20 @@ pub async fn home_of_group(tx: &mut Tx, group: Uuid, but: InstanceId) -> Result<
         home = home.or(Some(here));
     }
     Ok(home)
+}
+
+/// The cells that any of these instances of a project is bound to.
+pub async fn cells_of(
+    tx: &mut Tx,
+    project: &str,
+    ids: &BTreeSet<InstanceId>,
+) -> Result<BTreeSet<CellId>, Error> {
+    const SQL: Rows = Rows {
+        head: "SELECT project, cell FROM instance_mapping WHERE state = 'live' AND cell IS NOT NULL AND id IN (VALUES",
+        tail: ")",
+    };
+    let rows: Vec<(String, Uuid)> = tx.all_keys(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    Ok(rows.into_iter().filter(|(its, _)| its == project).map(|(_, cell)| CellId(cell)).collect())
 }
 
 /// How many instances are mapped to a cell.

@@ -10,8 +10,8 @@ use axum::routing::{MethodFilter, on};
 use crate::app::Shared;
 use crate::compute::{
     actions, aggregates, audit_log, catalog, extensions, flavor_manage, flavors, groups, history, hosts,
-    hypervisors, inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags, update,
-    usage, versions,
+    hypervisors, images, inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags,
+    update, usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
@@ -137,6 +137,12 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/os-hosts/{name}/reboot" "os_compute_api:os-hosts:reboot" hosts::power;
     GET "/os-instance_usage_audit_log" "os_compute_api:os-instance-usage-audit-log:list" audit_log::index;
     GET "/os-instance_usage_audit_log/{before}" "os_compute_api:os-instance-usage-audit-log:show" audit_log::show;
+    GET "/images" "os_compute_api:images:index" images::index;
+    GET "/images/detail" "os_compute_api:images:detail" images::detail;
+    GET "/images/{id}" "os_compute_api:images:show" images::show;
+    DELETE "/images/{id}" "os_compute_api:images:delete" images::delete;
+    GET "/images/{id}/metadata" "os_compute_api:image-metadata:index" images::metadata;
+    GET "/images/{id}/metadata/{key}" "os_compute_api:image-metadata:show" images::metadatum;
     GET "/os-networks" "os_compute_api:os-networks:list" networks::index;
     GET "/os-networks/{id}" "os_compute_api:os-networks:show" networks::show;
     GET "/os-tenant-networks" "os_compute_api:os-tenant-networks:list" networks::index_short;
@@ -322,6 +328,7 @@ mod tests {
             "os_compute_api:os-console-output",
             "os_compute_api:os-extended-server-attributes",
             "os_compute_api:servers:rebuild",
+            "os_compute_api:servers:create_image",
             "os_compute_api:servers:resize",
             "os_compute_api:servers:confirm_resize",
             "os_compute_api:servers:revert_resize",

@@ -1,7 +1,7 @@
 //! Server groups inside the cell: which host has which members. A claim of a host claims this too, so that
 //! no two claims can break a group's rule between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::extra::{Group, Policy};
 use model::{HostId, InstanceId};
@@ -21,6 +21,20 @@ pub async fn members(tx: &mut Tx, groups: &[Uuid]) -> Result<BTreeMap<(Uuid, Hos
         *members.entry((group, HostId(host))).or_default() += 1;
     }
     Ok(members)
+}
+
+/// Where these instances lie, and whose they are; those without a host are left out.
+pub async fn lying(
+    tx: &mut Tx,
+    ids: BTreeSet<InstanceId>,
+) -> Result<Vec<(InstanceId, HostId, String)>, Error> {
+    const SQL: Rows = Rows {
+        head: "SELECT id, host, project FROM instance WHERE host IS NOT NULL AND id IN (VALUES",
+        tail: ")",
+    };
+    let rows: Vec<(Uuid, Uuid, String)> =
+        tx.all_keys(SQL, ids.into_iter().map(|id| args![id]).collect()).await?;
+    Ok(rows.into_iter().map(|(id, host, project)| (InstanceId(id), HostId(host), project)).collect())
 }
 
 /// Counts an instance on a host for its group. False if the group's rule forbids it: nothing was stored.

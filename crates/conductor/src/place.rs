@@ -12,7 +12,7 @@ use model::failpoint::PLACE;
 use model::spec::Protocol;
 use model::{Fault, FaultKind, HostId, InstanceId, Timestamp};
 use rpc::{Bell, Ringing};
-use scheduler::hosts::Snapshot;
+use scheduler::hosts::{Neighbour, Snapshot};
 use sql::{Error, Work};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -124,7 +124,12 @@ async fn place(tx: &mut Tx, from: i64, limit: i64, now: Timestamp) -> Result<Bat
     grouped.sort_unstable();
     grouped.dedup();
     let members = groups::members(tx, &grouped).await?;
-    let (chosen, refusals) = plan(Snapshot::new(all, ports).with_groups(members), waiting, now);
+    let named =
+        waiting.iter().flat_map(|w| w.spec.extra.same_host.union(&w.spec.extra.different_host)).copied();
+    let lying = groups::lying(tx, named.collect()).await?;
+    let neighbours = lying.into_iter().map(|(id, host, project)| (id, Neighbour { host, project }));
+    let snapshot = Snapshot::new(all, ports).with_groups(members).with_neighbours(neighbours.collect());
+    let (chosen, refusals) = plan(snapshot, waiting, now);
     let claimed = claims::claim(tx, &chosen, now).await?;
     let refused = claims::refuse(tx, &refusals, now).await?;
     Ok(Batch { seen, claimed, refused })

@@ -97,18 +97,24 @@ pub struct Size {
     /// Its extra specs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_specs: BTreeMap<String, String>,
+    /// Whether the user says `AUTO` of its disk, if that goes with the size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_auto: Option<bool>,
 }
 
 impl Size {
     /// The size that a request spec has.
     pub fn of(spec: &RequestSpec) -> Self {
-        Self { flavor: spec.flavor.clone(), extra_specs: spec.extra.extra_specs.clone() }
+        Self { flavor: spec.flavor.clone(), extra_specs: spec.extra.extra_specs.clone(), disk_auto: None }
     }
 
     /// Gives a request spec this size, and hands back the one that it had.
     #[must_use]
     pub fn swap_into(self, spec: &mut RequestSpec) -> Self {
-        let before = Self::of(spec);
+        let mut before = Self::of(spec);
+        if let Some(auto) = self.disk_auto {
+            before.disk_auto = Some(std::mem::replace(&mut spec.extra.disk_auto, auto));
+        }
         (spec.flavor, spec.extra.extra_specs) = (self.flavor, self.extra_specs);
         spec.extra.amendments += 1;
         before

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::extra::Policy;
 use model::host::Host;
 use model::spec::Protocol;
-use model::{HostId, RequestSpec, Resources};
+use model::{HostId, InstanceId, RequestSpec, Resources};
 use uuid::Uuid;
 
 use crate::explain::Explanation;
@@ -16,6 +16,16 @@ pub struct Snapshot {
     hosts: Vec<Host>,
     ports: BTreeSet<(String, Protocol, u16)>,
     groups: BTreeMap<(Uuid, HostId), i64>,
+    neighbours: BTreeMap<InstanceId, Neighbour>,
+}
+
+/// An instance that others want to lie beside, or not beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its host.
+    pub host: HostId,
+    /// Its project: those of others steer nothing.
+    pub project: String,
 }
 
 /// A host that was selected.
@@ -31,12 +41,23 @@ impl Snapshot {
     /// A snapshot of `hosts` with the ports that are taken.
     pub fn new(mut hosts: Vec<Host>, ports: BTreeSet<(String, Protocol, u16)>) -> Self {
         hosts.sort_by_key(|host| host.id);
-        Self { hosts, ports, groups: BTreeMap::new() }
+        Self { hosts, ports, ..Self::default() }
     }
 
     /// The same, with how many members of each server group each host has.
     pub fn with_groups(self, groups: BTreeMap<(Uuid, HostId), i64>) -> Self {
         Self { groups, ..self }
+    }
+
+    /// The same, with where instances lie that requests name.
+    pub fn with_neighbours(self, neighbours: BTreeMap<InstanceId, Neighbour>) -> Self {
+        Self { neighbours, ..self }
+    }
+
+    /// Whether any of these lies on a host. Those of other projects, and those that lie nowhere, do not.
+    fn has_any(&self, host: HostId, project: &str, ids: &BTreeSet<InstanceId>) -> bool {
+        let here = |one: &&Neighbour| one.host == host && one.project == project;
+        ids.iter().filter_map(|id| self.neighbours.get(id)).any(|one| here(&one))
     }
 
     /// How many members of the request's server group a host has.
@@ -157,6 +178,12 @@ impl Snapshot {
             Some("another host was asked for")
         } else if self.is_against_group(spec, host.id) {
             Some("server group")
+        } else if !spec.extra.same_host.is_empty()
+            && !self.has_any(host.id, &spec.project, &spec.extra.same_host)
+        {
+            Some("same host")
+        } else if self.has_any(host.id, &spec.project, &spec.extra.different_host) {
+            Some("different host")
         } else if avoid.contains(&host.id) {
             Some("failed before")
         } else if !need.fits(host.free()) {

@@ -151,3 +151,30 @@ fn a_cell_that_may_take_it_later_is_waited_for() {
     assert!(matches!(refused, Err(cells::Refused::Wait(_))));
     assert!(never.select_destinations(id, &spec(1, 64), &[], &[CellId(Uuid::from_u128(1))]).is_err());
 }
+
+#[test]
+fn neighbours_are_kept_or_kept_away_from() {
+    let snapshot =
+        hosts::Snapshot::new((0..3).map(|n| host(n, 100, true, true)).collect(), Default::default());
+    let id = |n| InstanceId(Uuid::from_u128(n));
+    let lies = |n, on, whose: &str| {
+        (id(n), hosts::Neighbour { host: HostId(Uuid::from_u128(on)), project: whose.to_owned() })
+    };
+    let snapshot = snapshot
+        .with_neighbours([lies(10, 2, ""), lies(11, 0, ""), lies(12, 1, "other")].into_iter().collect());
+    let pick = |same: &[u128], different: &[u128]| {
+        let mut spec = spec(1, 1);
+        spec.extra.same_host = same.iter().map(|n| id(*n)).collect();
+        spec.extra.different_host = different.iter().map(|n| id(*n)).collect();
+        let picked = snapshot.select_destinations(&spec, &[]);
+        picked.map(|selection| selection.host.uuid().as_u128()).map_err(|why| why.to_string())
+    };
+    assert_eq!(pick(&[10], &[]), Ok(2));
+    assert_eq!(pick(&[10, 11], &[11]), Ok(2));
+    assert_eq!(pick(&[], &[10, 11]), Ok(1));
+    assert_eq!(pick(&[], &[12, 99]), Ok(0), "those of others and those that lie nowhere steer nothing");
+    for nobody in [12, 99] {
+        let why = pick(&[nobody], &[]).expect_err("lies nowhere of its own");
+        assert!(why.contains("same host"), "{why}");
+    }
+}

@@ -201,6 +201,7 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
     let mut jobs = Vec::new();
     for pick in picks {
         let home = home(tx, &pick, &mut homes).await?;
+        let beside = beside(tx, &pick).await?;
         let verdict = match (give_up(&pick, terms.now), &pick.mapping.spec) {
             (Some(fault), _) => Err(Ok(fault)),
             (None, None) => Err(Ok(Fault::internal("its request spec is gone"))),
@@ -210,6 +211,10 @@ async fn bind(tx: &mut Tx, terms: &Terms, picks: Vec<Pick>) -> Result<Vec<Job>, 
                 if let Some(home) = home {
                     let others = terms.candidates.iter().map(|candidate| candidate.id);
                     not.extend(others.filter(|cell| *cell != home.cell));
+                }
+                if let Some(beside) = beside {
+                    let others = terms.candidates.iter().map(|candidate| candidate.id);
+                    not.extend(others.filter(|cell| !beside.contains(cell)));
                 }
                 let since = ask::since(&terms.known, &pick.asked);
                 match snapshot.select_destinations(pick.mapping.id, spec, &since, &not) {
@@ -309,6 +314,14 @@ async fn home(tx: &mut Tx, pick: &Pick, homes: &mut BTreeMap<Uuid, Home>) -> Res
     let home = mappings::home_of_group(tx, group, pick.mapping.id).await?;
     homes.extend(home.map(|home| (group, home)));
     Ok(home)
+}
+
+/// The cells of the instances that a build must lie beside, if it must lie beside any.
+async fn beside(tx: &mut Tx, pick: &Pick) -> Result<Option<BTreeSet<CellId>>, Error> {
+    let Some(spec) = pick.mapping.spec.as_ref().filter(|spec| !spec.extra.same_host.is_empty()) else {
+        return Ok(None);
+    };
+    mappings::cells_of(tx, &spec.project, &spec.extra.same_host).await.map(Some)
 }
 
 async fn bind_to(tx: &mut Tx, cell: CellId, picks: Vec<(Pick, Step)>) -> Result<Vec<Job>, Error> {

@@ -52,8 +52,9 @@ enum Accepted {
 
 impl Verbs {
     /// Changes an instance's size on its host: once this returns, it has the new size and waits for a confirmation,
-    /// or it stays as it was and its actions say why. What was in its container is lost. What an earlier attempt with
-    /// the same `once` asked for is not asked for again.
+    /// or it stays as it was and its actions say why. What was in its container is lost. `size` is a flavor's id, and
+    /// whether the user says `AUTO` of its disk, if that is said. What an earlier attempt with the same `once` asked for
+    /// is not asked for again.
     ///
     /// # Errors
     /// As [`Verbs::act`]; invalid if there is no such flavor or it has that one already, over quota if its project
@@ -63,10 +64,10 @@ impl Verbs {
         caller: &Caller,
         context: &Context,
         id: InstanceId,
-        flavor: &str,
+        size: (&str, Option<bool>),
         once: Option<Uuid>,
     ) -> Result<(), Fault> {
-        self.change_size(caller, context, id, Action::Resize, Some(flavor), once).await
+        self.change_size(caller, context, id, Action::Resize, Some(size), once).await
     }
 
     /// Keeps the size that an instance was given, or gives it back the one that it had: `action` is
@@ -91,7 +92,7 @@ impl Verbs {
         context: &Context,
         id: InstanceId,
         action: Action,
-        flavor: Option<&str>,
+        size: Option<(&str, Option<bool>)>,
         once: Option<Uuid>,
     ) -> Result<(), Fault> {
         let (env, record) = (&self.inner.env, once.unwrap_or_else(|| self.inner.env.uuid()));
@@ -108,8 +109,8 @@ impl Verbs {
                 let word = action.word();
                 return Err(Fault::conflict(format!("Cannot '{word}' instance {id}: it has no host")));
             }
-            let size = match flavor {
-                Some(flavor) => Some(self.another_size(caller, &row, flavor).await?),
+            let size = match size {
+                Some(size) => Some(self.another_size(caller, &row, size).await?),
                 None => None,
             };
             let order = Arc::new(Order {
@@ -140,7 +141,12 @@ impl Verbs {
     }
 
     /// The size of a flavor, unless the instance has it or cannot have it.
-    async fn another_size(&self, caller: &Caller, row: &Instance, flavor: &str) -> Result<Size, Fault> {
+    async fn another_size(
+        &self,
+        caller: &Caller,
+        row: &Instance,
+        (flavor, disk_auto): (&str, Option<bool>),
+    ) -> Result<Size, Fault> {
         let (flavor, extra_specs) = self.size(caller, flavor).await?;
         let has = &row.spec.flavor;
         // Nova's texts (`nova/exception.py`, CannotResizeToSameFlavor and CannotResizeDisk).
@@ -152,7 +158,7 @@ impl Verbs {
                 "Server disk was unable to be resized because: Resize to zero disk flavor is not allowed.";
             return Err(Fault::invalid(why));
         }
-        Ok(Size { flavor, extra_specs })
+        Ok(Size { flavor, extra_specs, disk_auto })
     }
 
     async fn accept_resize(&self, order: &Arc<Order>) -> Result<Accepted, Error> {

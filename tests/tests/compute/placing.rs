@@ -186,3 +186,42 @@ async fn zones_of_aggregates_and_named_hosts() {
     let why = seen["fault"]["message"].as_str().expect("a message");
     assert!(why.contains("availability zone"), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hints_keep_servers_together_and_apart_on_sqlite() {
+    hints_keep_servers_together_and_apart(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hints_keep_servers_together_and_apart_on_postgres() {
+    hints_keep_servers_together_and_apart(true).await;
+}
+
+async fn hints_keep_servers_together_and_apart(postgres: bool) {
+    let (_cloud, face) = cloud_of(Plan { cells: 2, hosts: 2, postgres, ..Plan::default() }).await;
+    let hinted = |name: &str, hints: Value| {
+        let mut wish = server(name);
+        wish["os:scheduler_hints"] = hints;
+        wish
+    };
+    let host = async |id: &str| {
+        let shown = face.get("admin", 96, &format!("/servers/{id}")).await.is(200);
+        shown["server"]["OS-EXT-SRV-ATTR:host"].as_str().map(str::to_owned)
+    };
+    let first = create(&face, server("first")).await;
+    reaches(&face, &first, "ACTIVE").await;
+    let home = host(&first).await;
+    for n in 0..4 {
+        let beside = create(&face, hinted(&format!("beside{n}"), json!({"same_host": first}))).await;
+        reaches(&face, &beside, "ACTIVE").await;
+        assert_eq!(host(&beside).await, home);
+        let away =
+            create(&face, hinted(&format!("away{n}"), json!({"different_host": [first, beside]}))).await;
+        reaches(&face, &away, "ACTIVE").await;
+        assert_ne!(host(&away).await, home);
+    }
+    let nowhere = hinted("nowhere", json!({"same_host": "6ba7b810-9dad-11d1-80b4-00c04fd430c8"}));
+    reaches(&face, &create(&face, nowhere).await, "ERROR").await;
+    let torn = hinted("torn", json!({"same_host": first, "different_host": first}));
+    reaches(&face, &create(&face, torn).await, "ERROR").await;
+}

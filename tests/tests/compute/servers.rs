@@ -170,9 +170,10 @@ async fn locks_freezes_and_what_was_done() {
     face.post("admin", 96, &action, reset("active")).await.is(202);
     assert_eq!(face.get("ann", 96, &path).await.is(200)["server"]["status"], "ACTIVE");
     face.post("admin", 96, &action, reset("happy")).await.is(400);
-    for refused in ["createImage", "changePassword", "shelveOffload", "migrate"] {
+    for refused in ["createBackup", "changePassword", "shelveOffload", "migrate"] {
         act("ann", refused).await.is(501);
     }
+    face.post("ann", 96, &action, json!({"createImage": {"name": "x"}})).await.is(501);
 
     let list = face.get("ann", 96, &format!("{path}/os-instance-actions")).await.is(200);
     let words: Vec<&str> = list["instanceActions"]

@@ -109,7 +109,7 @@ async fn a_size_is_changed_and_confirmed_or_taken_back() {
     face.post("bob", 96, &format!("{path}/action"), wish.clone()).await.is(403);
     face.post("cid", 96, &format!("{path}/action"), wish).await.is(404);
 
-    ann.resize("3").await.is(202);
+    ann.act(json!({"resize": {"flavorRef": "3", "OS-DCF:diskConfig": "AUTO"}})).await.is(202);
     let seen = face.get("ann", 96, &path).await.is(200);
     let status = seen["server"]["status"].as_str().expect("a status");
     assert!(["RESIZE", "VERIFY_RESIZE"].contains(&status), "it is under way at once: {status}");
@@ -128,6 +128,7 @@ async fn a_size_is_changed_and_confirmed_or_taken_back() {
     for illegal in ["os-stop", "pause", "shelve"] {
         ann.act(json!({ illegal: null })).await.is(409);
     }
+    assert_eq!(seen["OS-DCF:diskConfig"], "AUTO");
     ann.resize("2").await.is(409);
     uses(&face, [1, 2, 1024]).await;
     let record = ann.stands("finished").await;
@@ -137,7 +138,7 @@ async fn a_size_is_changed_and_confirmed_or_taken_back() {
 
     ann.act(json!({"revertResize": null})).await.is(202);
     let seen = reaches(&face, &ann.id, "ACTIVE").await;
-    assert_eq!(seen["flavor"]["ram"], 64);
+    assert_eq!((&seen["flavor"]["ram"], &seen["OS-DCF:diskConfig"]), (&json!(64), &json!("MANUAL")));
     uses(&face, [1, 1, 64]).await;
     ann.stands("reverted").await;
 
@@ -394,7 +395,7 @@ async fn a_repeated_resize_is_one() {
     let ann = Ann::with(&face, "one").await;
     let (id, once) = (ann.id.parse().expect("an id"), Some(cloud.env.uuid()));
     let (who, context) = (tests::cloud::caller(), tests::cloud::context());
-    let resize = || cloud.verbs.resize(&who, &context, id, "2", once);
+    let resize = || cloud.verbs.resize(&who, &context, id, ("2", None), once);
     let (one, two) = futures::future::join(resize(), resize()).await;
     assert_eq!((one, two), (Ok(()), Ok(())));
     reaches(&face, &ann.id, "VERIFY_RESIZE").await;
@@ -402,6 +403,6 @@ async fn a_repeated_resize_is_one() {
     let list = face.get("admin", 80, "/os-migrations").await.is(200);
     assert_eq!(list["migrations"].as_array().map(Vec::len), Some(1), "{list}");
     holds(&cloud).await;
-    let other = cloud.verbs.resize(&who, &context, id, "3", None).await;
+    let other = cloud.verbs.resize(&who, &context, id, ("3", None), None).await;
     assert_eq!(other.map_err(|fault| fault.kind), Err(FaultKind::Conflict));
 }

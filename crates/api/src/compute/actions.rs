@@ -6,7 +6,7 @@ use model::instance::Action;
 use serde_json::Value;
 use verbs::{Amendment, UNLOCK_ANYONES};
 
-use crate::compute::{fields, read, servers, update};
+use crate::compute::{create, fields, read, servers, update};
 use crate::edge::body;
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::{answer, empty};
@@ -19,7 +19,6 @@ const NOT_YET: &[&str] = &[
     "addSecurityGroup",
     "changePassword",
     "createBackup",
-    "createImage",
     "evacuate",
     "migrate",
     "os-getRDPConsole",
@@ -55,8 +54,11 @@ enum Asked {
     Rebuild(Value),
     Resize {
         flavor: String,
+        disk_auto: Option<bool>,
     },
     Decide(Action),
+    /// An image is to be made of it, which cannot be yet.
+    Image,
     /// One of [`NOT_YET`].
     NotYet(String),
     /// A floating address is given or taken away; there is none.
@@ -85,8 +87,8 @@ pub async fn act(call: Call) -> Answered {
             verbs.reset_state(&call.caller, &call.context, id, in_error).await?;
         }
         Asked::Rebuild(value) => return rebuild(&call, &value).await,
-        Asked::Resize { flavor } => {
-            verbs.resize(&call.caller, &call.context, id, &flavor, call.once).await?;
+        Asked::Resize { flavor, disk_auto } => {
+            verbs.resize(&call.caller, &call.context, id, (&flavor, disk_auto), call.once).await?;
         }
         Asked::Decide(action) => {
             verbs.decide_resize(&call.caller, &call.context, id, action, call.once).await?;
@@ -95,6 +97,10 @@ pub async fn act(call: Call) -> Answered {
             }
         }
         // A server that is not there is not found, whatever was to be done to it.
+        Asked::Image => {
+            verbs.show(&call.caller, id).await?;
+            return Err(Refused::unsupported("action 'createImage'"));
+        }
         Asked::NotYet(action) => {
             verbs.show(&call.caller, id).await?;
             return Err(Refused::unsupported(&format!("action '{action}'")));
@@ -165,6 +171,7 @@ fn parse(bytes: &[u8], version: Version) -> Result<(Asked, &'static str), Refuse
             Ok((Asked::Decide(Action::ConfirmResize), "os_compute_api:servers:confirm_resize"))
         }
         "revertResize" => Ok((Asked::Decide(Action::RevertResize), "os_compute_api:servers:revert_resize")),
+        "createImage" => Ok((create_image(value)?, "os_compute_api:servers:create_image")),
         "shelve" => Ok((Asked::Act(Action::Shelve), "os_compute_api:os-shelve:shelve")),
         "unshelve" => Ok((unshelve(value, version)?, "os_compute_api:os-shelve:unshelve")),
         "forceDelete" => Ok((Asked::Delete, "os_compute_api:os-deferred-delete:force")),
@@ -199,11 +206,30 @@ fn resize(value: &Value) -> Result<Asked, Refused> {
         return Err(Refused::field("resize", value, "It is not of type 'object'"));
     };
     read::known(members, &["flavorRef", "OS-DCF:diskConfig"])?;
-    match members.get("flavorRef") {
-        Some(Value::String(flavor)) if !flavor.is_empty() => Ok(Asked::Resize { flavor: flavor.clone() }),
-        Some(Value::Number(number)) if number.is_u64() => Ok(Asked::Resize { flavor: number.to_string() }),
-        Some(other) => Err(Refused::field("resize/flavorRef", other, "It is no flavor's id")),
-        None => Err(Refused::field("resize", value, "'flavorRef' is a required property")),
+    let flavor = match members.get("flavorRef") {
+        Some(Value::String(flavor)) if !flavor.is_empty() => flavor.clone(),
+        Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+        Some(other) => return Err(Refused::field("resize/flavorRef", other, "It is no flavor's id")),
+        None => return Err(Refused::field("resize", value, "'flavorRef' is a required property")),
+    };
+    Ok(Asked::Resize { flavor, disk_auto: create::disk_config(members)? })
+}
+
+/// A `name`, and `metadata` if any (`nova/api/openstack/compute/schemas/servers.py`, create_image).
+fn create_image(value: &Value) -> Result<Asked, Refused> {
+    let Value::Object(members) = value else {
+        return Err(Refused::field("createImage", value, "It is not of type 'object'"));
+    };
+    read::known(members, &["name", "metadata"])?;
+    read::name(members, "name")?.ok_or_else(|| read::required("name"))?;
+    let legal = |(key, value): (&String, &Value)| {
+        let fits = value.as_str().is_some_and(|value| value.chars().count() <= 255);
+        fits && (1..=255).contains(&key.chars().count())
+    };
+    match members.get("metadata") {
+        None => Ok(Asked::Image),
+        Some(Value::Object(metadata)) if metadata.iter().all(legal) => Ok(Asked::Image),
+        Some(other) => Err(Refused::field("createImage/metadata", other, "It is no metadata")),
     }
 }
 
@@ -291,8 +317,11 @@ mod tests {
         assert_eq!(read(r#"{"forceDelete": null}"#), Ok(Asked::Delete));
         for flavor in [r#""2""#, "2"] {
             let body = format!(r#"{{"resize": {{"flavorRef": {flavor}}}}}"#);
-            assert_eq!(read(&body), Ok(Asked::Resize { flavor: "2".into() }));
+            assert_eq!(read(&body), Ok(Asked::Resize { flavor: "2".into(), disk_auto: None }));
         }
+        let auto = r#"{"resize": {"flavorRef": "2", "OS-DCF:diskConfig": "AUTO"}}"#;
+        assert_eq!(read(auto), Ok(Asked::Resize { flavor: "2".into(), disk_auto: Some(true) }));
+        assert_eq!(read(r#"{"createImage": {"name": "x", "metadata": {"a": "b"}}}"#), Ok(Asked::Image));
         assert_eq!(read(r#"{"confirmResize": null}"#), Ok(Asked::Decide(Action::ConfirmResize)));
         assert_eq!(read(r#"{"revertResize": null}"#), Ok(Asked::Decide(Action::RevertResize)));
         assert_eq!(read(r#"{"shelve": null}"#), Ok(Asked::Act(Action::Shelve)));
@@ -323,6 +352,10 @@ mod tests {
             r#"{"os-getConsoleOutput": {"length": "x"}}"#,
             r#"{"os-getConsoleOutput": {"length": -2}}"#,
             r#"{"fly": null}"#,
+            r#"{"createImage": {}}"#,
+            r#"{"createImage": {"name": "x", "metadata": {"": ""}}}"#,
+            r#"{"createImage": {"name": "x", "metadata": {"a": 1}}}"#,
+            r#"{"resize": {"flavorRef": "1", "OS-DCF:diskConfig": "SOME"}}"#,
             r#"{"resize": null}"#,
             r#"{"resize": {}}"#,
             r#"{"resize": {"flavorRef": null}}"#,
@@ -332,7 +365,7 @@ mod tests {
         ] {
             assert_eq!(read(bad), Err(400), "{bad}");
         }
-        for known in ["shelveOffload", "migrate", "createImage", "changePassword"] {
+        for known in ["shelveOffload", "migrate", "createBackup", "changePassword"] {
             assert_eq!(read(&format!("{{\"{known}\": null}}")), Ok(Asked::NotYet(known.into())), "{known}");
         }
     }

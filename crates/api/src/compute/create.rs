@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::compute::container::{self, RESERVED};
+use crate::compute::hints::{self, Hints};
 use crate::compute::read::text;
 use crate::compute::{tags, update};
 use crate::edge::body;
@@ -107,10 +108,10 @@ const FIELDS: &[(&str, u16, u16, Treat)] = &[
 pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
     let mut whole = body::object(bytes)?;
     let server = whole.remove("server");
-    let mut hint = None;
+    let mut hints = Hints::default();
     for (key, value) in &whole {
         match key.as_str() {
-            "OS-SCH-HNT:scheduler_hints" | "os:scheduler_hints" => hint = hinted(value)?.or(hint),
+            "OS-SCH-HNT:scheduler_hints" | "os:scheduler_hints" => hints = hints::hints(value)?,
             other => return Err(unexpected(other)),
         }
     }
@@ -157,11 +158,13 @@ pub fn parse(bytes: &[u8], version: Version) -> Result<Create, Refused> {
         access_ipv6: update::access_ipv6(&server)?.unwrap_or_default(),
         host,
         disk_auto,
+        same_host: hints.same_host,
+        different_host: hints.different_host,
         ..Extra::default()
     };
     Ok(Create {
         extra,
-        group: hint,
+        group: hints.group,
         forced,
         network,
         security_groups,
@@ -331,23 +334,6 @@ fn zone(value: Option<&Value>) -> Result<(Option<String>, Option<String>), Refus
         },
         Some(other) => refuse(other),
     }
-}
-
-/// The server group that scheduler hints name. Hints that would steer otherwise are refused, not lost.
-fn hinted(value: &Value) -> Result<Option<Uuid>, Refused> {
-    if asks_nothing(value) {
-        return Ok(None);
-    }
-    let Value::Object(hints) = value else {
-        return Err(Refused::field("os:scheduler_hints", value, "It is not of type 'object'"));
-    };
-    if let Some((other, _)) = hints.iter().find(|(name, value)| *name != "group" && !asks_nothing(value)) {
-        return Err(lost(&format!("scheduler hint '{other}'")));
-    }
-    let Some(group) = hints.get("group") else { return Ok(None) };
-    let refuse = || Refused::field("os:scheduler_hints/group", group, "It is not a 'uuid'");
-    let id = group.as_str().and_then(|text| Uuid::try_parse(text).ok());
-    id.map(Some).ok_or_else(refuse)
 }
 
 fn optional_text(server: &Map<String, Value>, key: &str, max: usize) -> Result<Option<String>, Refused> {
