@@ -3,7 +3,7 @@
 //! An image is a name for an OCI reference, which is its property `oci_reference`: engines hold the content or
 //! fetch it from registries. There is no content here, neither up nor down.
 
-mod attributes;
+pub(crate) mod attributes;
 mod list;
 mod patch;
 mod schema;

@@ -10,8 +10,8 @@ use axum::routing::{MethodFilter, on};
 use crate::app::Shared;
 use crate::compute::{
     actions, aggregates, audit_log, catalog, extensions, flavor_manage, flavors, groups, history, hosts,
-    hypervisors, images, inside, keypairs, metadata, migrations, networks, quotas, servers, services, tags,
-    update, usage, versions,
+    hypervisors, image_metadata, images, inside, keypairs, metadata, migrations, networks, quotas, servers,
+    services, tags, update, usage, versions,
 };
 use crate::edge::call::{Answered, Route, Work};
 use crate::edge::refused::{Refused, Style};
@@ -141,8 +141,12 @@ static COMPUTE: &[Route] = routes! { true:
     GET "/images/detail" "os_compute_api:images:detail" images::detail;
     GET "/images/{id}" "os_compute_api:images:show" images::show;
     DELETE "/images/{id}" "os_compute_api:images:delete" images::delete;
-    GET "/images/{id}/metadata" "os_compute_api:image-metadata:index" images::metadata;
-    GET "/images/{id}/metadata/{key}" "os_compute_api:image-metadata:show" images::metadatum;
+    GET "/images/{id}/metadata" "os_compute_api:image-metadata:index" image_metadata::index;
+    POST "/images/{id}/metadata" "os_compute_api:image-metadata:create" image_metadata::create;
+    PUT "/images/{id}/metadata" "os_compute_api:image-metadata:update_all" image_metadata::replace;
+    GET "/images/{id}/metadata/{key}" "os_compute_api:image-metadata:show" image_metadata::show;
+    PUT "/images/{id}/metadata/{key}" "os_compute_api:image-metadata:update" image_metadata::update;
+    DELETE "/images/{id}/metadata/{key}" "os_compute_api:image-metadata:delete" image_metadata::delete;
     GET "/os-networks" "os_compute_api:os-networks:list" networks::index;
     GET "/os-networks/{id}" "os_compute_api:os-networks:show" networks::show;
     GET "/os-tenant-networks" "os_compute_api:os-tenant-networks:list" networks::index_short;

@@ -171,3 +171,32 @@ async fn servers_are_made_of_images_by_id_name_and_reference() {
     let shown = face.get("ann", 90, &format!("/servers/{by_id}")).await.is(200);
     assert_eq!((&shown["server"]["image"]["id"], &shown["server"]["status"]), (&json!(id), &json!("ACTIVE")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nova_shows_and_changes_them_until_2_35() {
+    let (_cloud, face) = cloud().await;
+    let wish = json!({"name": "old", "oci_reference": "busybox:1.36", "colour": "red"});
+    let made = add(&face, "ann", wish).await;
+    let path = format!("/images/{}", made["id"].as_str().expect("an id"));
+    let shown = face.get("ann", 35, &path).await.is(200);
+    let image = &shown["image"];
+    assert_eq!((&image["name"], &image["status"]), (&json!("old"), &json!("ACTIVE")));
+    assert_eq!(image["metadata"], json!({"colour": "red"}));
+    face.get("ann", 36, &path).await.is(404);
+    let listed = face.get("ann", 1, "/images/detail?name=old").await.is(200);
+    assert_eq!(listed["images"], json!([image]));
+    let metadata = format!("{path}/metadata");
+    let said = face.post("ann", 35, &metadata, json!({"metadata": {"size_of": "small"}})).await.is(200);
+    assert_eq!(said, json!({"metadata": {"colour": "red", "size_of": "small"}}));
+    face.put("ann", 35, &format!("{metadata}/colour"), json!({"meta": {"colour": "blue"}})).await.is(200);
+    face.put("ann", 35, &format!("{metadata}/colour"), json!({"meta": {"other": "blue"}})).await.is(400);
+    face.post("ann", 35, &metadata, json!({"metadata": {"status": "x"}})).await.is(400);
+    let item = face.get("ann", 35, &format!("{metadata}/colour")).await.is(200);
+    assert_eq!(item, json!({"meta": {"colour": "blue"}}));
+    face.delete("ann", 35, &format!("{metadata}/colour")).await.is(204);
+    face.delete("ann", 35, &format!("{metadata}/colour")).await.is(404);
+    let said = face.put("ann", 35, &metadata, json!({"metadata": {"only": "this"}})).await.is(200);
+    assert_eq!(said, json!({"metadata": {"only": "this"}}));
+    face.delete("ann", 35, &path).await.is(204);
+    face.get("ann", 35, &path).await.is(404);
+}

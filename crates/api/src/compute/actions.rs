@@ -222,14 +222,10 @@ fn create_image(value: &Value) -> Result<Asked, Refused> {
     };
     read::known(members, &["name", "metadata"])?;
     read::name(members, "name")?.ok_or_else(|| read::required("name"))?;
-    let legal = |(key, value): (&String, &Value)| {
-        let fits = value.as_str().is_some_and(|value| value.chars().count() <= 255);
-        fits && (1..=255).contains(&key.chars().count())
-    };
     match members.get("metadata") {
         None => Ok(Asked::Image),
-        Some(Value::Object(metadata)) if metadata.iter().all(legal) => Ok(Asked::Image),
-        Some(other) => Err(Refused::field("createImage/metadata", other, "It is no metadata")),
+        Some(Value::Object(metadata)) => read::pairs("createImage/metadata", metadata).map(|_| Asked::Image),
+        Some(other) => Err(Refused::field("createImage/metadata", other, "It is not of type 'object'")),
     }
 }
 

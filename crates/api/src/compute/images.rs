@@ -2,14 +2,13 @@
 //! (`nova/api/openstack/compute/images.py`).
 
 use axum::http::StatusCode;
-use serde_json::json;
 use uuid::Uuid;
 use verbs::{Image, Visibility};
 
 use crate::compute::hosts::until;
 use crate::edge::base::Base;
 use crate::edge::call::{Answered, Call};
-use crate::edge::json::{Object, answer, empty, value};
+use crate::edge::json::{Object, answer, empty};
 use crate::edge::query::Params;
 use crate::edge::refused::Refused;
 use crate::edge::version::Version;
@@ -42,21 +41,8 @@ pub async fn delete(call: Call) -> Answered {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// `GET /images/{id}/metadata`.
-pub async fn metadata(call: Call) -> Answered {
-    let image = one(&call).await?;
-    Ok(answer(StatusCode::OK, |body| body.put("metadata", &image.properties)))
-}
-
-/// `GET /images/{id}/metadata/{key}`.
-pub async fn metadatum(call: Call) -> Answered {
-    let (image, key) = (one(&call).await?, call.capture("key"));
-    let found = image.properties.get(key).ok_or_else(|| Refused::not_found("Metadata item was not found"))?;
-    Ok(value(StatusCode::OK, &json!({"meta": {key: found}})))
-}
-
 /// The image that the path names. What is no UUID is not found, as in Nova.
-async fn one(call: &Call) -> Result<Image, Refused> {
+pub(super) async fn one(call: &Call) -> Result<Image, Refused> {
     until(call, NO_IMAGES)?;
     let missing = || Refused::not_found("Image not found.");
     let id = Uuid::try_parse(call.capture("id")).map_err(|_| missing())?;

@@ -19,7 +19,7 @@ pub async fn index(call: Call) -> Answered {
     Ok(whole(&instance.spec.metadata))
 }
 
-fn whole(metadata: &BTreeMap<String, String>) -> Response {
+pub(super) fn whole(metadata: &BTreeMap<String, String>) -> Response {
     answer(StatusCode::OK, |body| body.put("metadata", metadata))
 }
 
@@ -32,7 +32,7 @@ pub async fn show(call: Call) -> Answered {
     }
 }
 
-fn one(key: &str, text: &str) -> Response {
+pub(super) fn one(key: &str, text: &str) -> Response {
     value(StatusCode::OK, &json!({ "meta": { key: text } }))
 }
 

@@ -15,6 +15,7 @@ pub mod hints;
 pub mod history;
 pub mod hosts;
 pub mod hypervisors;
+pub mod image_metadata;
 pub mod images;
 pub mod inside;
 pub mod keypairs;

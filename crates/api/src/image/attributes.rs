@@ -79,6 +79,11 @@ fn wrong(name: &str, value: &Value, why: &str) -> Fault {
     Fault::invalid(format!("Provided object does not match schema 'image': {name}: {shown} {why}"))
 }
 
+/// Whether a name is an attribute of every image, and no property.
+pub fn is_attribute(name: &str) -> bool {
+    READ_ONLY.contains(&name) || BASE.contains(&name) || name == REFERENCE
+}
+
 /// Sets an attribute or a property.
 ///
 /// # Errors
