@@ -145,6 +145,10 @@ pub async fn show(call: Call) -> Answered {
 /// `PUT /v3/regions/{id}`: makes one of that id.
 pub async fn put_region(call: Call) -> Answered {
     let (mut wish, id) = (said(&call, "region")?, call.capture("target"));
+    if all(&call, Kind::Region).await?.iter().any(|known| known.id == id) {
+        let why = format!("Conflict occurred attempting to store region - Duplicate ID, {id}.");
+        return Err(Refused::new(StatusCode::CONFLICT, why));
+    }
     wish.insert("id".to_owned(), id.into());
     let made = users(&call)?.create(&by(&call), Kind::Region, wish).await?;
     Ok(one(StatusCode::CREATED, "region", &things::view(&call, Kind::Region, &made)))
