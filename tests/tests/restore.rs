@@ -8,9 +8,11 @@ use agent::engine::Name;
 use api_db::quotas::Limits;
 use model::instance::Action;
 use model::{FaultKind, Instance, InstanceId, Power};
+use serde_json::{Value, json};
 use tests::backup::Backup;
 use tests::cloud::{Cloud, Plan, Role, admin, caller, context, wish};
 use tests::eventually;
+use tests::face::Face;
 use verbs::admin::{By, ConfirmedCell, Why};
 use verbs::{Boot, Seen};
 
@@ -275,4 +277,42 @@ async fn the_api_database_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_database_on_postgresql() {
     the_api_database_is_restored(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_api_lets_them_wait_and_confirms() {
+    let cloud = Cloud::start(Plan { cells: 2, hosts: 1, ..Plan::default() }).await;
+    let face = Face::new(cloud.verbs.clone(), cloud.env.clone());
+    let id = boot(&cloud, "stays").await;
+    reaches(&cloud, id, "ACTIVE").await;
+    let ask = async |who: &str, path: &str, body: Value| {
+        face.at(who, "POST", &format!("/admin/v1{path}"), body).await
+    };
+    let cell = cloud.cells[0].cell.name.clone();
+    let (begin, confirm) = (format!("/cells/{cell}/restored"), format!("/cells/{cell}/confirm"));
+    ask("ann", "/restored", Value::Null).await.is(403);
+    ask("admin", "/restored", json!({"dry_run": true})).await.is(400);
+    ask("admin", "/confirm", Value::Null).await.is(409);
+    ask("admin", &begin, Value::Null).await.is(204);
+    ask("admin", "/restored", Value::Null).await.is(204);
+    ask("admin", &confirm, json!({"force": true})).await.is(409);
+    eventually(Duration::from_secs(60), "all cells are heard", async || {
+        match ask("admin", "/confirm", Value::Null).await {
+            said if said.status == 200 => Ok(()),
+            said => Err(said.body.to_string()),
+        }
+    })
+    .await;
+    let done = eventually(Duration::from_secs(60), "its host is heard out", async || {
+        match ask("admin", &confirm, Value::Null).await {
+            said if said.status == 200 => Ok(said.body),
+            said => Err(said.body.to_string()),
+        }
+    })
+    .await;
+    assert_eq!((&done["confirmed"]["cell"], &done["confirmed"]["lost"]), (&json!(cell), &json!(0)));
+    reaches(&cloud, id, "ACTIVE").await;
+    let later = boot(&cloud, "later").await;
+    reaches(&cloud, later, "ACTIVE").await;
+    at_rest(&cloud).await;
 }

@@ -6,6 +6,7 @@ mod hosts;
 mod index;
 mod instances;
 mod openapi;
+mod restored;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -42,6 +43,12 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/admin/v1/cells/{cell}/retire", CHANGE, |call| Box::pin(cells::retire(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/preflight", CHANGE, |call| Box::pin(cells::preflight(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/test", SHOW, |call| Box::pin(cells::test(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/restored", CHANGE, |call| Box::pin(restored::cell(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/confirm", CHANGE, |call| {
+        Box::pin(restored::confirm_cell(call))
+    }),
+    route(Method::POST, "/admin/v1/restored", CHANGE, |call| Box::pin(restored::api(call))),
+    route(Method::POST, "/admin/v1/confirm", CHANGE, |call| Box::pin(restored::confirm_api(call))),
     route(Method::GET, "/admin/v1/cells/{cell}/processes", SHOW, |call| Box::pin(cells::processes(call))),
     route(Method::POST, "/admin/v1/keys/rotate", CHANGE, |call| Box::pin(cells::rotate_keys(call))),
     route(Method::POST, "/admin/v1/doctor", CHANGE, |call| Box::pin(doctor::doctor(call))),

@@ -49,10 +49,9 @@ impl Pool {
         if options.is_empty() {
             return;
         }
-        {
-            let mut ways = self.ways();
-            *ways = Ways { options, good: 0, version: ways.version + 1 };
-        }
+        // Held over what follows, so that nobody takes an old connection for one of the new version.
+        let mut ways = self.ways();
+        *ways = Ways { options, good: 0, version: ways.version + 1 };
         self.clear();
     }
 
@@ -60,11 +59,13 @@ impl Pool {
     pub(crate) async fn acquire(self: &Arc<Self>) -> Result<Pooled, Error> {
         let closed = |_| Error::Down("the pool was closed".into());
         let permit = self.permits.clone().acquire_owned().await.map_err(closed)?;
-        // Its own statement, so that the lock is not held while connecting.
-        let version = self.ways().version;
-        let idle = self.idle().pop();
+        // Its own statement, so that the locks are not held while connecting.
+        let idle = {
+            let ways = self.ways();
+            self.idle().pop().map(|(conn, _)| (conn, ways.version))
+        };
         let (conn, version) = match idle {
-            Some((conn, _)) => (conn, version),
+            Some(idle) => idle,
             None => self.connect().await?,
         };
         Ok(Pooled { conn: Some(conn), version, pool: self.clone(), _permit: permit })

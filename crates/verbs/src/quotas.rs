@@ -20,6 +20,11 @@ pub struct Quota {
 }
 
 impl Verbs {
+    /// What a project may have of which nothing else is set.
+    pub fn default_limits(&self) -> quotas::Limits {
+        self.inner.settings.quota
+    }
+
     /// What a project may have and has.
     pub async fn quota(&self, project: &str) -> Result<Quota, Fault> {
         let (project, default) = (project.to_owned(), self.inner.settings.quota);

@@ -75,16 +75,17 @@ impl Admin {
         let entry = self.entry(by, "cell.restored")?;
         let cell = self.mapping(cell).await?;
         let (incarnation, now): (Incarnation, _) = (self.env.id(), self.env.now());
-        self.write_long(&cell, move |tx| -> Work<'_, ()> {
-            Box::pin(async move { restored::begin(tx, incarnation, now).await })
-        })
-        .await?;
         let id = cell.id.uuid();
+        // First: two databases have no transaction in common, and what is done is not to go unrecorded.
         let recorded = self.db.write(move |tx| -> Work<'_, ()> {
             let entry = entry.clone();
             Box::pin(async move { entry.record(tx, id, json!({"incarnation": incarnation})).await })
         });
-        Ok(recorded.await?)
+        recorded.await?;
+        self.write_long(&cell, move |tx| -> Work<'_, ()> {
+            Box::pin(async move { restored::begin(tx, incarnation, now).await })
+        })
+        .await
     }
 
     /// Compares a cell's restored database with the mappings and with what hosts have told, takes back what belongs
