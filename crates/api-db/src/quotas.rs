@@ -84,8 +84,11 @@ pub async fn used(tx: &mut Tx, project: &str) -> Result<BTreeMap<&'static str, i
 
 /// Gives back amounts of instances, cores and memory (MiB) of a project.
 pub async fn give_back(tx: &mut Tx, project: &str, amounts: [i64; 3]) -> Result<(), Error> {
+    // Never below nothing: a sum that is too small after a restore must not keep anybody from deleting.
     const SQL: &str = "UPDATE quota SET
-            instances = instances - $2, cores = cores - $3, memory_mib = memory_mib - $4
+            instances = CASE WHEN instances < $2 THEN 0 ELSE instances - $2 END,
+            cores = CASE WHEN cores < $3 THEN 0 ELSE cores - $3 END,
+            memory_mib = CASE WHEN memory_mib < $4 THEN 0 ELSE memory_mib - $4 END
         WHERE project = $1";
     let [n, cores, memory_mib] = amounts;
     tx.exec(SQL, args![project, n, cores, memory_mib]).await.map(drop)

@@ -212,3 +212,23 @@ async fn instances_are_adopted_and_forgotten() {
         done.await.unwrap_or_else(|error| panic!("{engine}: {error}"));
     }
 }
+
+#[tokio::test]
+async fn a_sum_that_is_too_small_keeps_nobody_from_giving_back() {
+    for (engine, db) in databases().await {
+        let done = db.write(|tx| -> Work<'_, ()> {
+            Box::pin(async move {
+                let sum = "INSERT INTO quota (project, instances, cores, memory_mib, max_instances, max_cores, max_memory_mib)
+                    VALUES ('p', 3, 1, 64, -1, -1, -1)";
+                tx.exec(sum, vec![]).await?;
+                quotas::give_back(tx, "p", [1, 2, 65]).await?;
+                let used = "SELECT instances, cores, memory_mib FROM quota WHERE project = 'p'";
+                assert_eq!(tx.opt::<(i64, i64, i64)>(used, vec![]).await?, Some((2, 0, 0)));
+                quotas::give_back(tx, "p", [0, -2, -8]).await?;
+                assert_eq!(tx.opt::<(i64, i64, i64)>(used, vec![]).await?, Some((2, 2, 8)));
+                Ok(())
+            })
+        });
+        done.await.unwrap_or_else(|error| panic!("{engine}: {error}"));
+    }
+}

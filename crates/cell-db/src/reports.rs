@@ -114,10 +114,12 @@ pub async fn apply(
             }
             // An unplaced row of the same placement number has given that host up.
             let left = row.host.is_none() && here >= there;
-            if here > there || left || (row.stage == Stage::Tombstone.as_str() && row.epoch >= seen.at.epoch)
-            {
+            let buried = row.stage == Stage::Tombstone.as_str() && row.epoch >= seen.at.epoch;
+            if here > there || left || buried {
                 let at = At { epoch: row.epoch, placement: row.placement, generation: row.generation };
-                out.superseded.push((id, at));
+                // A tombstone covers every placement of its epoch: it may have been written by who never knew the last.
+                let placement = if buried { at.placement.max(seen.at.placement) } else { at.placement };
+                out.superseded.push((id, At { placement, ..at }));
             } else {
                 out.unknown.push(id);
             }

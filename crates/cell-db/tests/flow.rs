@@ -174,6 +174,10 @@ async fn boots_stops_and_goes() {
         assert_eq!(house.hosts().await[0].used, Resources::default());
         let back = house.report(host, seen(id, gone.at, 6, Outcome::Changed, Power::Running)).await;
         assert_eq!(back.superseded.len(), 1, "a copy that comes back must go");
+        // A row that was lost by a restore and buried since knows of no placement; its host's copy goes all the same.
+        let above = At { placement: gone.at.placement + 3, ..gone.at };
+        let back = house.report(host, seen(id, above, 7, Outcome::Changed, Power::Running)).await;
+        assert_eq!(back.superseded.iter().map(|(_, at)| at.placement).collect::<Vec<_>>(), [above.placement]);
     }
 }
 
