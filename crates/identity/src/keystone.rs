@@ -38,6 +38,9 @@ const EARLY: Duration = Duration::from_secs(60);
 const LONGEST: usize = 4 * 1024 * 1024;
 /// Questions at a time.
 const AT_A_TIME: usize = 32;
+/// The role that makes a token a service's: it may bring a user's token that has ended meanwhile
+/// (`keystonemiddleware`, `service_token_roles`, which are required here).
+const SERVICE: &str = "service";
 /// Most tokens kept.
 const KEPT: u64 = 100_000;
 
@@ -152,7 +155,7 @@ impl Keystone {
         if inner.unknown.contains_key(&key) {
             return Ok(None);
         }
-        match self.ask(token).await {
+        match self.ask(token, false).await {
             Ok(Some(known)) => {
                 let known = Arc::new(known);
                 let at = inner.env.monotonic();
@@ -174,6 +177,27 @@ impl Keystone {
         }
     }
 
+    /// What a token stands for that a service brings with its own: also if it has ended meanwhile, which happens where
+    /// work takes long. Nothing if the service's token is not good, or not a service's.
+    pub(crate) async fn validate_for(&self, token: &str, service: &str) -> Result<Option<Arc<Known>>, Fault> {
+        let brings = |known: &Arc<Known>| known.caller.roles.iter().any(|role| role == SERVICE);
+        if !self.validate(service).await?.as_ref().is_some_and(brings) {
+            return Ok(None);
+        }
+        if let Some(known) = self.validate(token).await? {
+            return Ok(Some(known));
+        }
+        let key = sha256(token);
+        if let Some(known) = self.inner.said.get(&key).and_then(|said| self.fresh(&said)) {
+            return Ok(Some(known));
+        }
+        let Some(known) = self.ask(token, true).await?.map(Arc::new) else { return Ok(None) };
+        // Who brings it without a service's token still finds that it has ended.
+        let at = self.inner.env.monotonic();
+        self.inner.said.insert(key, Arc::new(Said { known: Arc::clone(&known), at }));
+        Ok(Some(known))
+    }
+
     fn fresh(&self, said: &Said) -> Option<Arc<Known>> {
         let age = self.inner.env.monotonic().saturating_sub(said.at);
         (age < self.inner.settings.cached).then(|| Arc::clone(&said.known))
@@ -183,15 +207,15 @@ impl Keystone {
         self.inner.env.monotonic().saturating_sub(said.at) < self.inner.settings.stale
     }
 
-    /// Asks about a token, unless that failed just now.
-    async fn ask(&self, token: &str) -> Result<Option<Known>, Fault> {
+    /// Asks about a token, if `ended` also about one that has, unless that failed just now.
+    async fn ask(&self, token: &str, ended: bool) -> Result<Option<Known>, Fault> {
         let inner = &self.inner;
         let away = || Fault::unavailable("The identity service does not answer; try again.");
         let _turn = inner.turns.acquire().await.map_err(|_| away())?;
         if inner.env.monotonic().as_micros() < u128::from(inner.paused.load(Ordering::Acquire)) {
             return Err(away());
         }
-        match tokio::time::timeout(DEADLINE * 2, self.ask_now(token)).await {
+        match tokio::time::timeout(DEADLINE * 2, self.ask_now(token, ended)).await {
             Ok(Ok(found)) => Ok(found),
             failed => {
                 let why = match failed {
@@ -206,13 +230,14 @@ impl Keystone {
         }
     }
 
-    async fn ask_now(&self, token: &str) -> Result<Option<Known>, String> {
+    async fn ask_now(&self, token: &str, ended: bool) -> Result<Option<Known>, String> {
+        let query = if ended { "nocatalog&allow_expired=1" } else { "nocatalog" };
         let mut refused = None;
         for _ in 0..2 {
             let own = self.own(refused.take()).await?;
             let request = Request::builder()
                 .method(Method::GET)
-                .uri(format!("{}/auth/tokens?nocatalog", self.inner.base))
+                .uri(format!("{}/auth/tokens?{query}", self.inner.base))
                 .header("X-Auth-Token", &own)
                 .header("X-Subject-Token", token)
                 // Else tokens with access rules are refused: this says that we mind them.

@@ -69,6 +69,22 @@ impl Identity {
         }
     }
 
+    /// Whom `token` stands for, which a service brings with a token of its own (`X-Service-Token`): with a real
+    /// Keystone also if it has ended meanwhile. Nothing if the service's token is not good. Other backends have no
+    /// services, and do not look at it.
+    ///
+    /// # Errors
+    /// As [`Identity::validate`].
+    pub async fn validate_for(&self, token: &str, service: &str) -> Result<Option<Arc<Known>>, Fault> {
+        match &self.backend {
+            Backend::Keystone(keystone) if !token.is_empty() => match self.fixed.validate(token.as_bytes()) {
+                Some(known) => Ok(Some(known)),
+                None => keystone.validate_for(token, service).await,
+            },
+            _ => self.validate(token).await,
+        }
+    }
+
     /// The backend.
     pub fn backend(&self) -> &Backend {
         &self.backend

@@ -150,8 +150,13 @@ async fn pass(
 
 /// What the request's token stands for; 401 with a pointer to the identity face otherwise.
 async fn identify(shared: &Shared, parts: &Parts, base: &Base) -> Result<Arc<Known>, Refused> {
-    let token = parts.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
-    let Some(known) = shared.identity.validate(token.unwrap_or_default()).await? else {
+    let text = |name: &str| parts.headers.get(name).and_then(|token| token.to_str().ok());
+    let token = text("x-auth-token").unwrap_or_default();
+    let found = match text("x-service-token").filter(|service| !service.is_empty()) {
+        Some(service) => shared.identity.validate_for(token, service).await?,
+        None => shared.identity.validate(token).await?,
+    };
+    let Some(known) = found else {
         let mut refused =
             Refused::new(StatusCode::UNAUTHORIZED, "The request you have made requires authentication.");
         let uri = match shared.identity.backend() {
