@@ -54,6 +54,13 @@ impl Wish {
         Self(json!({"imageRef": "skep/web:1", "flavorRef": "1", "networks": "auto", "skep": skep}))
     }
 
+    /// The same as `openstack server create` sends it: the image by its id, what Nova has no field for as metadata.
+    pub fn of_client(image: &str) -> Self {
+        let metadata = json!({"skep:ports": "8080/tcp", "skep:restart": "no"});
+        Self(json!({"imageRef": image, "flavorRef": "1", "networks": "auto", "metadata": metadata,
+            "min_count": 1, "max_count": 1}))
+    }
+
     fn body(&self, name: &str) -> String {
         let mut server = self.0.clone();
         server["name"] = json!(name);
@@ -68,6 +75,17 @@ pub async fn post(connection: &mut Connection, wish: &Wish, name: &str) -> anyho
     match (status, answer["server"]["id"].as_str()) {
         (202, Some(id)) => Ok(id.to_owned()),
         _ => bail!("a boot was answered with {status}: {}", String::from_utf8_lossy(body)),
+    }
+}
+
+/// Makes an image of a reference; returns its id.
+pub async fn image(connection: &mut Connection, reference: &str) -> anyhow::Result<String> {
+    let wish = json!({"name": "web", "container_format": "docker", "disk_format": "raw", "oci_reference": reference});
+    let (status, body) = connection.send("POST", "/image/v2/images", &wish.to_string()).await?;
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    match (status, answer["id"].as_str()) {
+        (201, Some(id)) => Ok(id.to_owned()),
+        _ => bail!("an image was answered with {status}: {}", String::from_utf8_lossy(body)),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tests::estate::{Engine as Kind, Plan};
 use tokio::task::JoinSet;
 
-use crate::boots::{Wish, active, delete, gone, post};
+use crate::boots::{Wish, active, delete, gone, image, post};
 use crate::cloud::processes;
 use crate::engine::Engine;
 use crate::figures::{all, median, ms, percent, percentile, show};
@@ -48,24 +48,29 @@ async fn singly(
     recipe: &Value,
 ) -> anyhow::Result<()> {
     let env = Env::system();
-    let (mut bare, mut boots) = (Vec::new(), Vec::new());
+    let client_sends = Wish::of_client(&image(client, "skep/web:1").await?);
+    let (mut bare, mut boots, mut sent) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..options.pick(30, 4) {
         let start = env.monotonic();
         let id = engine.run(recipe).await?;
         bare.push(ms(env.monotonic() - start));
         engine.remove(&id).await?;
-        let start = env.monotonic();
-        let id = post(client, &Wish::web(), &format!("single{n}")).await?;
-        active(client, &id, LOOK).await?;
-        boots.push(ms(env.monotonic() - start));
-        delete(client, &id).await?;
-        gone(client, &id, LOOK).await?;
+        for (wish, times) in [(&Wish::web(), &mut boots), (&client_sends, &mut sent)] {
+            let start = env.monotonic();
+            let id = post(client, wish, &format!("single{n}")).await?;
+            active(client, &id, LOOK).await?;
+            times.push(ms(env.monotonic() - start));
+            delete(client, &id).await?;
+            gone(client, &id, LOOK).await?;
+        }
     }
     let mut table = Table::new(&["one at a time", "n", "p50 ms", "p95 ms", "p50 more ms"]);
-    let more = show(median(&boots) - median(&bare));
-    for (what, times, more) in
-        [("engine's create + start", &bare, "-".to_owned()), ("boot to ACTIVE", &boots, more)]
-    {
+    let more = |times: &[f64]| show(median(times) - median(&bare));
+    for (what, times, more) in [
+        ("engine's create + start", &bare, "-".to_owned()),
+        ("boot to ACTIVE", &boots, more(&boots)),
+        ("as the client sends it", &sent, more(&sent)),
+    ] {
         let figures = [percentile(times, 0.5), percentile(times, 0.95)].map(show);
         table.row([what.to_owned(), times.len().to_string()].into_iter().chain(figures).chain([more]));
     }
