@@ -74,6 +74,7 @@ host_name = "$cell-$host"
 engine_url = "$SKEP_TEST_DOCKER"
 engine_name = "shared"
 state_dir = "$dir/$cell-$host"
+join_token_file = "$dir/$cell-$host/join-token"
 capacity = { vcpus = 50, memory_mib = 8192, instances = 50 }
 TOML
     done
@@ -86,6 +87,10 @@ for cell in cell1 cell2; do
   "$skep" db sync --config "$dir/$cell.toml" >&2
   "$skep" cell create --config "$dir/api.toml" --name $cell --region here --state active \
     --database-url "$SKEP_TEST_PG/$cell" --transport-url "$SKEP_TEST_AMQP/$cell" >&2
+  # Each is good for one host, once.
+  for host in h1 h2; do
+    (umask 077; "$skep" host join-token --config "$dir/api.toml" --cell $cell >"$dir/$cell-$host/join-token")
+  done
 done
 start api api
 start superconductor superconductor

@@ -10,6 +10,7 @@ pub mod config;
 mod drive;
 pub mod engine;
 mod health;
+mod identity;
 pub mod journal;
 mod recover;
 mod slot;
@@ -18,4 +19,5 @@ mod sync;
 mod table;
 
 pub use agent::{Agent, Status};
-pub use config::{Config, boot_id, host_id};
+pub use config::{Config, boot_id};
+pub use identity::{host_id, host_key};

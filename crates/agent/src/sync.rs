@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::bug::{Bug, planted};
-use model::{Context, Fault, Incarnation, InstanceId, WorkerId};
+use model::{Context, Fault, FaultKind, Incarnation, InstanceId, WorkerId};
 use rpc::contract::{Register, SyncHost, Synced, Verdict};
-use rpc::{Address, Bell, Bus, Ringing};
+use rpc::{Address, Bell, Bus, Ringing, Signer};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::drive::Driver;
 use crate::health::Health;
+use crate::identity::join_token;
 use crate::table::Sent;
 
 use offers::Offering;
@@ -41,6 +42,8 @@ pub(crate) struct Sync {
     bus: Bus,
     ringing: Ringing,
     session: Uuid,
+    /// How many sessions of this host the cell last told of.
+    sessions: Option<i64>,
     heartbeat: Duration,
     /// The agent has to register first.
     register: bool,
@@ -65,9 +68,11 @@ impl Sync {
         let env = &driver.table.env;
         let worker: WorkerId = env.id();
         let ringing = bus.listen(Bell::Host(driver.config.host), worker);
-        let now = env.monotonic();
+        let (now, session) = (env.monotonic(), env.uuid());
+        let signer = Signer::new(driver.config.host, session, driver.config.key.clone());
         Self {
-            session: env.uuid(),
+            session,
+            sessions: None,
             heartbeat: driver.config.heartbeat,
             register: true,
             full: true,
@@ -81,7 +86,7 @@ impl Sync {
             beat_at: now,
             digest_at: now + env.jitter(DIGEST),
             ringing,
-            bus,
+            bus: bus.signed_by(signer),
             health,
             driver,
         }
@@ -150,7 +155,9 @@ impl Sync {
 
     async fn introduce(&mut self) -> Result<(), Fault> {
         let config = &self.driver.config;
-        let call = Register {
+        let token = config.join_token_file.as_deref().filter(|_| !self.health.known().registered);
+        let join = token.map(join_token).transpose()?.flatten();
+        let mut call = Register {
             host: config.host,
             name: config.name.clone(),
             zone: config.zone.clone(),
@@ -161,9 +168,19 @@ impl Sync {
             session: self.session,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             healthy: self.health.is_healthy(),
+            key: Some(config.key.public()),
+            join,
+            sessions: self.sessions,
         };
         let healthy = call.healthy;
-        let registered = self.bus.call(Address::Conductors, &Context::default(), &call).await?;
+        let mut registered = self.bus.call(Address::Conductors, &Context::default(), &call).await?;
+        if registered.sessions.is_some() {
+            (self.sessions, call.sessions) = (registered.sessions, registered.sessions);
+            registered = self.bus.call(Address::Conductors, &Context::default(), &call).await?;
+        }
+        if registered.sessions.is_some() {
+            return Err(Fault::new(FaultKind::Stale, "another agent registers as this host at this moment"));
+        }
         self.register = self.health.is_healthy() != healthy;
         let asked = Duration::from_millis(registered.heartbeat_ms.max(100));
         self.heartbeat = config.heartbeat.min(asked);

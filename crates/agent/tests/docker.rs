@@ -301,6 +301,8 @@ async fn an_agent_drives_it() {
     let cell = cell::Cell::start(&env).await;
     let config = agent::Config {
         host: desk.host,
+        key: rpc::HostKey::from_seed(&[7; 32]).unwrap(),
+        join_token_file: None,
         name: "host-1".into(),
         zone: "az".into(),
         engine_name: "engine-1".into(),

@@ -63,6 +63,10 @@ pub static ROUTES: &[Route] = &[
     route(Method::DELETE, "/admin/v1/hosts/{host}", CHANGE, |call| Box::pin(hosts::delete(call))),
     route(Method::POST, "/admin/v1/hosts/{host}/disable", CHANGE, |call| Box::pin(hosts::disable(call))),
     route(Method::POST, "/admin/v1/hosts/{host}/enable", CHANGE, |call| Box::pin(hosts::enable(call))),
+    route(Method::POST, "/admin/v1/hosts/{host}/revoke", CHANGE, |call| Box::pin(hosts::revoke(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/join-tokens", CHANGE, |call| {
+        Box::pin(hosts::join_tokens(call))
+    }),
 ];
 
 const fn route(method: Method, path: &'static str, rule: &'static str, run: fn(Call) -> Work) -> Route {

@@ -8,6 +8,7 @@ use sql::{Error, Rows, args};
 use uuid::Uuid;
 
 use crate::Tx;
+use crate::keys::Key;
 
 /// What an agent says of its host when it registers.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Resul
             cap_slots = excluded.cap_slots,
             shrunk = host.used_vcpus_milli > excluded.cap_vcpus_milli
                 OR host.used_memory_mib > excluded.cap_memory_mib OR host.used_slots > excluded.cap_slots,
+            session_before = CASE WHEN host.session = excluded.session THEN host.session_before
+                ELSE host.session END,
             sessions = host.sessions + CASE WHEN host.session = excluded.session THEN 0 ELSE 1 END
         RETURNING sessions";
     let cap = host.capacity;
@@ -88,11 +91,39 @@ pub async fn beat(
     Ok(tx.exec(SQL, args![host, session, healthy, now]).await? == 1)
 }
 
-/// Whether the host is registered with this session.
-pub async fn is_registered(tx: &mut Tx, host: HostId, session: Uuid) -> Result<bool, Error> {
-    const SQL: &str = "SELECT COUNT(*) FROM host WHERE id = $1 AND session = $2";
-    let row: Option<(i64,)> = tx.opt(SQL, args![host, session]).await?;
-    Ok(row.is_some_and(|(n,)| n > 0))
+/// Who is registered as a host, as far as it matters to whoever says to be it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Registered {
+    /// The session of its agent.
+    pub session: Uuid,
+    /// The session before that.
+    pub session_before: Option<Uuid>,
+    /// How many sessions there were.
+    pub sessions: i64,
+    /// The boot id of its machine.
+    pub boot: Uuid,
+    /// Rises with each sign of life.
+    pub beat: i64,
+    /// Its beat has stood still.
+    pub silent: bool,
+}
+
+/// Who is registered as this host, if anybody.
+pub async fn registered(tx: &mut Tx, host: HostId) -> Result<Option<Registered>, Error> {
+    const SQL: &str = "SELECT session, session_before, sessions, boot, beat, silent FROM host WHERE id = $1";
+    tx.opt(SQL, args![host]).await
+}
+
+/// Whether the host is registered with this session, and the key that it has to sign with, if it has enrolled.
+pub async fn session(tx: &mut Tx, host: HostId, session: Uuid) -> Result<Option<Option<Key>>, Error> {
+    const SQL: &str = "SELECT k.public_key, k.revoked, k.session, k.counter
+        FROM host h LEFT JOIN host_key k ON k.host = h.id WHERE h.id = $1 AND h.session = $2";
+    type Row = (Option<String>, Option<bool>, Option<Uuid>, Option<i64>);
+    let row: Option<Row> = tx.opt(SQL, args![host, session]).await?;
+    Ok(row.map(|(public_key, revoked, session, counter)| {
+        let (public_key, revoked) = (public_key?, revoked?);
+        Some(Key { public_key, revoked, session: session?, counter: counter? })
+    }))
 }
 
 /// The beat of every host, for whoever watches which stand still.
@@ -220,8 +251,8 @@ pub async fn take_over_switches(tx: &mut Tx) -> Result<u64, Error> {
     tx.exec(SQL, vec![]).await
 }
 
-/// Removes a host that nothing is claimed on and nothing is placed on. False if something is, or if there
-/// is no such host. An agent that still runs registers it again.
+/// Removes a host that nothing is claimed on and nothing is placed on, with its key. False if something is, or if
+/// there is no such host. An agent that still runs has to enrol it again.
 pub async fn delete(tx: &mut Tx, host: HostId) -> Result<bool, Error> {
     // The amounts are on the row itself, so a claim at the same moment makes this find nothing.
     const SQL: &str = "DELETE FROM host WHERE id = $1 AND used_slots = 0 AND used_memory_mib = 0
@@ -230,6 +261,7 @@ pub async fn delete(tx: &mut Tx, host: HostId) -> Result<bool, Error> {
     let gone = tx.exec(SQL, args![host]).await? == 1;
     if gone {
         enable(tx, host).await?;
+        tx.exec("DELETE FROM host_key WHERE host = $1", args![host]).await?;
     }
     Ok(gone)
 }

@@ -12,6 +12,7 @@ pub mod dirty;
 pub mod groups;
 pub mod hosts;
 pub mod instances;
+pub mod keys;
 pub mod offers;
 pub mod pages;
 pub mod pulls;
@@ -45,6 +46,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0005_compute.sql"),
         include_str!("../migrations/0006_phase.sql"),
         include_str!("../migrations/0007_restored.sql"),
+        include_str!("../migrations/0008_host_key.sql"),
     ],
-    oldest: 7,
+    oldest: 9,
 };

@@ -26,6 +26,10 @@ pub struct Detail {
     pub instances: i64,
     /// Set while an operator keeps it from taking new instances.
     pub disabled: Option<Disabled>,
+    /// Whether the key that it signs with stands, or was taken back; nothing if it has none.
+    pub key: Option<bool>,
+    /// Why another agent that says to be this host's was refused last.
+    pub refused: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -40,14 +44,17 @@ struct HostRow {
     user_id: Option<String>,
     request_id: Option<String>,
     since: Option<i64>,
+    revoked: Option<bool>,
+    refused: Option<String>,
 }
 
 /// All hosts, by name.
 pub async fn hosts(tx: &mut Tx) -> Result<Vec<Detail>, Error> {
     const SQL: &str = "SELECT h.id, h.address, h.version, h.silent, h.seen_at,
             (SELECT COUNT(*) FROM instance i WHERE i.host = h.id) AS instances,
-            d.reason, d.user_id, d.request_id, d.since
-        FROM host h LEFT JOIN host_disabled d ON d.host = h.id ORDER BY h.id";
+            d.reason, d.user_id, d.request_id, d.since, k.revoked, f.reason AS refused
+        FROM host h LEFT JOIN host_disabled d ON d.host = h.id LEFT JOIN host_key k ON k.host = h.id
+            LEFT JOIN host_refused f ON f.host = h.id ORDER BY h.id";
     let rows: Vec<HostRow> = tx.all(SQL, vec![]).await?;
     let mut found = Vec::new();
     for host in hosts::all(tx).await? {
@@ -67,6 +74,8 @@ pub async fn hosts(tx: &mut Tx) -> Result<Vec<Detail>, Error> {
             seen: Timestamp(row.seen_at),
             instances: row.instances,
             disabled,
+            key: row.revoked.map(|revoked| !revoked),
+            refused: row.refused.clone(),
         });
     }
     found.sort_by(|a, b| (&a.host.name, a.host.id).cmp(&(&b.host.name, b.host.id)));

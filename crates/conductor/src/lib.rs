@@ -11,21 +11,25 @@
 //!   250 ms, on change ──► summary, for placement on the level above
 //! ```
 
+mod enrol;
 mod liveness;
 mod place;
 mod resize;
 mod service;
 mod summary;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cell_db::Db;
-use model::{Env, Fault, WorkerId};
+use model::{Env, Fault, HostId, WorkerId};
 use rpc::{Address, Bell, Bus};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+pub use enrol::Join;
 
 /// How a conductor behaves.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long a host may be silent before it gets nothing new.
     pub silence: Duration,
+    /// What a host needs to enrol.
+    pub join: Join,
 }
 
 impl Default for Settings {
@@ -47,6 +53,7 @@ impl Default for Settings {
             concurrency: 32,
             heartbeat: Duration::from_secs(5),
             silence: Duration::from_secs(30),
+            join: Join::default(),
         }
     }
 }
@@ -61,6 +68,21 @@ pub(crate) struct Conductor {
     place: Notify,
     /// What the summary says has changed.
     changed: Notify,
+    /// Each host's beat, and when it was first seen, by our own monotonic clock.
+    beats: Mutex<HashMap<HostId, (i64, Duration)>>,
+}
+
+impl Conductor {
+    /// How long a host's beat has stood at this number, as far as this process has seen.
+    fn still_for(&self, host: HostId, beat: i64) -> Duration {
+        let now = self.env.monotonic();
+        let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = beats.entry(host).or_insert((beat, now));
+        if seen.0 != beat {
+            *seen = (beat, now);
+        }
+        now.saturating_sub(seen.1)
+    }
 }
 
 /// A conductor that runs until its token is cancelled.
@@ -91,6 +113,7 @@ pub async fn start(
         bus: bus.clone(),
         place: Notify::new(),
         changed: Notify::new(),
+        beats: Mutex::default(),
     });
     let serving = bus.serve(Address::Conductors, service::service(&conductor), settings.concurrency);
     let bell = bus.listen(Bell::Conductors, worker);

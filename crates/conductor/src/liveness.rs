@@ -2,8 +2,7 @@
 //!
 //! Silence proves nothing about containers: what such a host runs is left as it is.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use cell_db::{hosts, instances};
@@ -16,17 +15,15 @@ use crate::Conductor;
 
 /// Watches until the token is cancelled.
 pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) {
-    // Each host's beat, and when it was first seen, by our own monotonic clock.
-    let mut seen: HashMap<HostId, (i64, Duration)> = HashMap::new();
     let period = Duration::from_secs(5);
     while shutdown.run_until_cancelled(tokio::time::sleep(conductor.env.jitter(period / 2))).await.is_some() {
-        if let Err(error) = look(&conductor, &mut seen).await {
+        if let Err(error) = look(&conductor).await {
             tracing::debug!(%error, "liveness could not be looked at");
         }
     }
 }
 
-async fn look(conductor: &Conductor, seen: &mut HashMap<HostId, (i64, Duration)>) -> Result<(), Error> {
+async fn look(conductor: &Conductor) -> Result<(), Error> {
     let now = conductor.env.now();
     let expired = conductor
         .db
@@ -45,13 +42,10 @@ async fn look(conductor: &Conductor, seen: &mut HashMap<HostId, (i64, Duration)>
         .db
         .read(|tx| -> Work<'_, Vec<(HostId, i64, bool)>> { Box::pin(async move { hosts::beats(tx).await }) })
         .await?;
-    let now = conductor.env.monotonic();
-    seen.retain(|host, _| beats.iter().any(|(id, ..)| id == host));
+    let is_known = |host: &HostId| beats.iter().any(|(id, ..)| id == host);
+    conductor.beats.lock().unwrap_or_else(PoisonError::into_inner).retain(|host, _| is_known(host));
     for (host, beat, silent) in beats {
-        let entry = seen.entry(host).or_insert((beat, now));
-        if entry.0 != beat {
-            *entry = (beat, now);
-        } else if !silent && now.saturating_sub(entry.1) >= conductor.settings.silence {
+        if conductor.still_for(host, beat) >= conductor.settings.silence && !silent {
             let marked = conductor
                 .db
                 .write(move |tx| -> Work<'_, bool> {

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use cell_db::{hosts, offers, pulls, reports, restored};
+use cell_db::{hosts, keys, offers, pulls, reports, restored};
 use model::failpoint::SYNC;
 use model::sync::Wanted;
-use model::{Context, Fault, Incarnation};
+use model::{Context, Fault, Incarnation, Timestamp};
 use rpc::contract::{Register, Registered, SyncHost, Synced, Verdict, digest};
-use rpc::{Bell, Service};
+use rpc::{Bell, Service, Signed};
 use sql::Work;
 
-use crate::Conductor;
+use crate::enrol::{self, Admitted};
+use crate::{Conductor, Settings};
 
 /// Most wishes in one answer, and most bytes of them.
 const PAGE: i64 = 64;
@@ -20,48 +21,78 @@ const PAGE_BYTES: usize = 256 * 1024;
 pub(crate) fn service(conductor: &Arc<Conductor>) -> Service {
     let (one, two) = (conductor.clone(), conductor.clone());
     Service::new()
-        .on(move |_: Context, call: Register| {
+        .on_signed(move |_: Context, signed, call: Register| {
             let conductor = one.clone();
-            async move { register(&conductor, call).await }
+            async move { register(&conductor, signed, call).await }
         })
-        .on(move |_: Context, call: SyncHost| {
+        .on_signed(move |_: Context, signed, call: SyncHost| {
             let conductor = two.clone();
             async move {
-                let call = Arc::new(call);
+                let call = Arc::new((call, signed));
                 conductor.env.step(SYNC, || sync(&conductor, call.clone())).await
             }
         })
 }
 
-async fn register(conductor: &Conductor, call: Register) -> Result<Registered, Fault> {
-    let host = Arc::new(hosts::Registration {
-        id: call.host,
-        name: call.name,
-        zone: call.zone,
-        engine: call.engine,
-        address: call.address,
-        capacity: call.capacity,
-        boot: call.boot,
-        session: call.session,
-        version: call.version,
-        healthy: call.healthy,
+async fn register(
+    conductor: &Arc<Conductor>,
+    signed: Option<Signed>,
+    call: Register,
+) -> Result<Registered, Fault> {
+    let asked = Arc::new((call, signed));
+    let (now, stored, conductor) = (conductor.env.now(), asked.clone(), conductor.clone());
+    let shared = conductor.clone();
+    let done = conductor.db.write(move |tx| -> Work<'_, Result<Registered, Fault>> {
+        let (asked, conductor) = (stored.clone(), shared.clone());
+        Box::pin(async move { enter(tx, &conductor, &asked.0, asked.1.as_ref(), now).await })
     });
-    let now = conductor.env.now();
-    let stored = host.clone();
-    let (first_seq, incarnation) = conductor
-        .db
-        .write(move |tx| -> Work<'_, (i64, Incarnation)> {
-            let host = stored.clone();
-            Box::pin(async move {
-                let first_seq = hosts::register(tx, &host, now).await?;
-                Ok((first_seq, restored::standing(tx).await?.incarnation))
-            })
-        })
-        .await?;
-    tracing::info!(host.id = %host.id, host.name = host.name, host.healthy = host.healthy, "host registered");
-    conductor.changed.notify_one();
-    conductor.place.notify_one();
-    Ok(Registered { incarnation, heartbeat_ms: conductor.settings.heartbeat.as_millis() as u64, first_seq })
+    let (done, host) = (done.await?, &asked.0);
+    match &done {
+        Ok(Registered { sessions: None, .. }) => {
+            tracing::info!(host.id = %host.host, host.name = host.name, host.healthy, "host registered");
+            conductor.changed.notify_one();
+            conductor.place.notify_one();
+        }
+        Ok(_) => {}
+        Err(fault) => {
+            tracing::warn!(host.id = %host.host, host.name = host.name, %fault, "a host is refused");
+            metrics::counter!("skep_conductor_hosts_refused_total").increment(1);
+        }
+    }
+    done
+}
+
+async fn enter(
+    tx: &mut cell_db::Tx,
+    conductor: &Conductor,
+    call: &Register,
+    signed: Option<&Signed>,
+    now: Timestamp,
+) -> Result<Result<Registered, Fault>, sql::Error> {
+    let Settings { join, heartbeat, .. } = conductor.settings;
+    let is_still = |beat| conductor.still_for(call.host, beat) >= 2 * heartbeat;
+    let admitted = enrol::admit(tx, call, signed, join, is_still, now).await?;
+    let (first_seq, sessions) = match admitted {
+        Admitted::No(fault) => return Ok(Err(fault)),
+        Admitted::Again(sessions) => (0, Some(sessions)),
+        Admitted::Yes => {
+            let host = hosts::Registration {
+                id: call.host,
+                name: call.name.clone(),
+                zone: call.zone.clone(),
+                engine: call.engine.clone(),
+                address: call.address.clone(),
+                capacity: call.capacity,
+                boot: call.boot,
+                session: call.session,
+                version: call.version.clone(),
+                healthy: call.healthy,
+            };
+            (hosts::register(tx, &host, now).await?, None)
+        }
+    };
+    let incarnation = restored::standing(tx).await?.incarnation;
+    Ok(Ok(Registered { incarnation, heartbeat_ms: heartbeat.as_millis() as u64, first_seq, sessions }))
 }
 
 /// What one sync read and did.
@@ -73,11 +104,11 @@ struct Done {
     differs: bool,
 }
 
-async fn sync(conductor: &Conductor, call: Arc<SyncHost>) -> Result<Synced, Fault> {
-    let (now, asked) = (conductor.env.now(), call.clone());
+async fn sync(conductor: &Conductor, signed: Arc<(SyncHost, Option<Signed>)>) -> Result<Synced, Fault> {
+    let (now, asked, call) = (conductor.env.now(), signed.clone(), &signed.0);
     let work = sql::work(move |tx: &mut cell_db::Tx| {
-        let call = asked.clone();
-        Box::pin(async move { exchange(tx, &call, now).await })
+        let asked = asked.clone();
+        Box::pin(async move { exchange(tx, &asked.0, asked.1.as_ref(), now).await })
     });
     // A sync that changes nothing needs no transaction.
     let writes = call.heartbeat || !call.observations.is_empty() || call.offers.is_some();
@@ -110,12 +141,25 @@ async fn sync(conductor: &Conductor, call: Arc<SyncHost>) -> Result<Synced, Faul
     })
 }
 
-async fn exchange(tx: &mut cell_db::Tx, call: &SyncHost, now: model::Timestamp) -> Result<Done, sql::Error> {
+async fn exchange(
+    tx: &mut cell_db::Tx,
+    call: &SyncHost,
+    signed: Option<&Signed>,
+    now: Timestamp,
+) -> Result<Done, sql::Error> {
     let restored::Standing { incarnation, since } = restored::standing(tx).await?;
-    let registered = match call.heartbeat {
-        true => hosts::beat(tx, call.host, call.session, call.healthy, now).await?,
-        false => hosts::is_registered(tx, call.host, call.session).await?,
-    };
+    let known = hosts::session(tx, call.host, call.session).await?;
+    if let Some(Some(key)) = &known {
+        enrol::is_signed(call.host, call.session, key, signed)?;
+    }
+    let mut registered = known.is_some();
+    if registered && call.heartbeat {
+        registered = hosts::beat(tx, call.host, call.session, call.healthy, now).await?;
+        // What lies between two signs of life may be heard twice: observations are numbered.
+        if let (Some(Some(_)), Some(signed)) = (&known, signed) {
+            keys::heard(tx, call.host, signed.session, signed.counter).await?;
+        }
+    }
     let mut done = Done {
         incarnation,
         registered,

@@ -11,6 +11,7 @@ use crate::contract::{Address, Bell, Call};
 use crate::ringing::{Ringer, Ringing};
 use crate::service::Service;
 use crate::serving::Serving;
+use crate::signing::Signer;
 use crate::transport::Link;
 use crate::{connector, gate, topology, wire};
 
@@ -21,6 +22,7 @@ pub struct Bus {
     gate: Gate,
     link: Link,
     ringer: Arc<Ringer>,
+    signer: Option<Arc<Signer>>,
 }
 
 impl fmt::Debug for Bus {
@@ -32,7 +34,13 @@ impl fmt::Debug for Bus {
 impl Bus {
     pub(crate) fn new(env: Env, gate: Gate, link: Link) -> Self {
         let ringer = Arc::new(Ringer::start(link.clone(), gate.clone()));
-        Self { env, gate, link, ringer }
+        Self { env, gate, link, ringer, signer: None }
+    }
+
+    /// The same bus, whose calls are signed.
+    #[must_use]
+    pub fn signed_by(self, signer: Signer) -> Self {
+        Self { signer: Some(Arc::new(signer)), ..self }
     }
 
     /// Calls `to` and waits for the answer at most [`Call::DEADLINE`].
@@ -80,7 +88,7 @@ impl Bus {
         deadline: Duration,
     ) -> Result<C::Reply, Fault> {
         gate::pass(&self.gate).await?;
-        let body = wire::request(context, call)?.into();
+        let body = wire::request(context, call, self.signer.as_deref())?.into();
         let id = self.env.uuid();
         let waiting = self.link.pending().open(id);
         self.link.send(&topology::inbox_name(to), id, body, deadline).await?;

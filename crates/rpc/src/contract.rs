@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::signing::JoinToken;
 use model::hash::fnv64;
 use model::sync::{Observation, Offer, Wanted};
 use model::{At, HostId, Incarnation, InstanceId, Resources};
@@ -67,6 +68,16 @@ pub struct Register {
     pub version: String,
     /// Whether its engine ran a probe container.
     pub healthy: bool,
+    /// The public half of the host's own key, which the call is signed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A join token, which makes that key the host's; only where the cell does not know the key yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinToken>,
+    /// How many sessions of this host the cell has told of ([`Registered::sessions`]): what was signed for an
+    /// earlier one is not taken again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<i64>,
 }
 
 /// Answer to [`Register`].
@@ -80,6 +91,10 @@ pub struct Registered {
     /// 0 if the cell does not say.
     #[serde(default)]
     pub first_seq: i64,
+    /// The host is not registered yet: the same is to be asked again, signed with this as
+    /// [`Register::sessions`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<i64>,
 }
 
 impl Call for Register {

@@ -13,13 +13,17 @@ use serde_json::value::RawValue;
 use tracing::Instrument;
 
 use crate::contract::Call;
+use crate::signing::Signed;
 use crate::wire::Request;
 
 /// An encoded reply, or the fault that is the reply.
 pub(crate) type Outcome = Result<Box<RawValue>, Fault>;
 
-type Handler =
-    Box<dyn Fn(Context, &RawValue) -> serde_json::Result<BoxFuture<'static, Outcome>> + Send + Sync>;
+type Handler = Box<
+    dyn Fn(Context, Option<Signed>, &RawValue) -> serde_json::Result<BoxFuture<'static, Outcome>>
+        + Send
+        + Sync,
+>;
 
 /// The handlers of a server, one for each call.
 #[derive(Default)]
@@ -45,18 +49,33 @@ impl Service {
     /// # Panics
     /// If `C` has a handler already: that is a defect of the program, found when it starts.
     #[must_use]
-    pub fn on<C, F, Fut>(mut self, f: F) -> Self
+    pub fn on<C, F, Fut>(self, f: F) -> Self
     where
         C: Call,
         F: Fn(Context, C) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<C::Reply, Fault>> + Send + 'static,
     {
+        self.on_signed(move |context, _, call| f(context, call))
+    }
+
+    /// [`Service::on`] for calls whose sender matters: `f` is given who says to have signed it, if anybody, and
+    /// has to check that.
+    ///
+    /// # Panics
+    /// As [`Service::on`].
+    #[must_use]
+    pub fn on_signed<C, F, Fut>(mut self, f: F) -> Self
+    where
+        C: Call,
+        F: Fn(Context, Option<Signed>, C) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<C::Reply, Fault>> + Send + 'static,
+    {
         let f = Arc::new(f);
-        let handler: Handler = Box::new(move |context, body| {
+        let handler: Handler = Box::new(move |context, signed, body| {
             let call: C = serde_json::from_str(body.get())?;
             let f = f.clone();
             Ok(Box::pin(async move {
-                let reply = f(context, call).await?;
+                let reply = f(context, signed, call).await?;
                 serde_json::value::to_raw_value(&reply).map_err(|error| {
                     Fault::internal(format!("the answer to '{}' cannot be encoded: {error}", C::NAME))
                 })
@@ -77,7 +96,8 @@ impl Service {
         let call = request.call.clone().into_owned();
         let Context { request_id, trace_parent } = &request.context;
         let span = tracing::info_span!("call", name = call, request_id, trace_parent);
-        let work = handler(request.context, request.body)?.instrument(span.clone());
+        let signed = request.signed.map(|signed| signed.with(&request.call, request.body.get()));
+        let work = handler(request.context, signed, request.body)?.instrument(span.clone());
         Ok(AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(parent: &span, "a handler panicked");
             metrics::counter!("skep_rpc_handler_panics_total").increment(1);

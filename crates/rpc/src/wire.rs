@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::contract::Call;
+use crate::signing::{Signature, Signer};
 
 #[derive(Serialize)]
-struct RequestOut<'a, C> {
+struct RequestOut<'a> {
     call: &'static str,
     context: &'a Context,
-    body: &'a C,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed: Option<Signature>,
+    body: &'a RawValue,
 }
 
 /// A request as it came, its body not yet read.
@@ -24,6 +27,9 @@ pub(crate) struct Request<'a> {
     pub call: Cow<'a, str>,
     #[serde(default)]
     pub context: Context,
+    /// Who says that it is theirs; the body is signed as it came.
+    #[serde(default)]
+    pub signed: Option<Signature>,
     #[serde(borrow)]
     pub body: &'a RawValue,
 }
@@ -44,10 +50,16 @@ struct ReplyIn<'a> {
     fault: Option<Fault>,
 }
 
-/// Encodes a request.
-pub(crate) fn request<C: Call>(context: &Context, body: &C) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(&RequestOut { call: C::NAME, context, body })
-        .map_err(|error| Fault::internal(format!("call '{}' cannot be encoded: {error}", C::NAME)))
+/// Encodes a request, signed if there is a signer.
+pub(crate) fn request<C: Call>(
+    context: &Context,
+    body: &C,
+    signer: Option<&Signer>,
+) -> Result<Vec<u8>, Fault> {
+    let wrong = |error| Fault::internal(format!("call '{}' cannot be encoded: {error}", C::NAME));
+    let body = serde_json::value::to_raw_value(body).map_err(wrong)?;
+    let signed = signer.map(|signer| signer.sign(C::NAME, body.get()));
+    serde_json::to_vec(&RequestOut { call: C::NAME, context, signed, body: &body }).map_err(wrong)
 }
 
 /// Encodes a reply.

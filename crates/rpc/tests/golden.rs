@@ -18,8 +18,8 @@ use model::{
     At, ContainerSpec, Fault, Flavor, HostId, Incarnation, InstanceId, Intent, Power, RequestSpec,
     RestartPolicy,
 };
-use rpc::Call;
 use rpc::contract::{ConsoleTail, Offers, Register, Registered, SyncHost, Synced, Tail, Verdict, digest};
+use rpc::{Call, JoinToken};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -132,11 +132,19 @@ fn register() {
         session: id(3),
         version: "0.0.0".into(),
         healthy: true,
+        key: Some("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into()),
+        join: Some(JoinToken::new("skep-join-1")),
+        sessions: Some(4_097),
     };
     golden("register", &call);
     golden(
         "registered",
-        &Registered { incarnation: id::<Incarnation>(4), heartbeat_ms: 5_000, first_seq: 9 },
+        &Registered {
+            incarnation: id::<Incarnation>(4),
+            heartbeat_ms: 5_000,
+            first_seq: 9,
+            sessions: Some(4_098),
+        },
     );
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agent::Agent;
 use agent::engine::scripted::{Script, Scripted};
+use conductor::Join;
 use model::drill::Gate;
 use model::extra::Extra;
 use model::failpoint::Failpoints;
@@ -88,12 +89,15 @@ pub struct Plan {
     pub lease: Duration,
     /// How long an instance may take.
     pub build: Duration,
+    /// What hosts need to enrol.
+    pub join: Join,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let (postgres, lease, build) = (false, Duration::from_secs(2), Duration::from_secs(600));
-        Self { cells: 3, hosts: 2, slots: 100, script: Script::default(), postgres, lease, build }
+        let script = Script::default();
+        Self { cells: 3, hosts: 2, slots: 100, script, postgres, lease, build, join: Join::Open }
     }
 }
 
@@ -291,12 +295,12 @@ impl Cloud {
     /// Starts one more conductor in a cell.
     pub fn add_conductor(&mut self, cell: usize) {
         let mapping = self.cells[cell].cell.clone();
-        let (env, connector) = (self.env.clone(), self.connector.clone());
+        let (env, connector, join) = (self.env.clone(), self.connector.clone(), self.plan.join);
         let (role, ()) = Role::run(move |token| async move {
             let db: cell_db::Db = sql::Db::open(&settings(&mapping.database_url)).expect("opens");
             let bus = connector.connect(&mapping.transport_url, Gate::default()).expect("connects");
-            let running =
-                conductor::start(conductor::Settings::default(), env, db, bus, token).await.expect("starts");
+            let settings = conductor::Settings { join, ..conductor::Settings::default() };
+            let running = conductor::start(settings, env, db, bus, token).await.expect("starts");
             std::mem::forget(running);
         });
         self.conductors[cell].push(role);
@@ -309,6 +313,8 @@ impl Cloud {
         let slots = self.plan.slots;
         let config = agent::Config {
             host: id,
+            key: agent::host_key(&place, &self.env).expect("a key"),
+            join_token_file: None,
             name: format!("{}-h{}", parts.cell.name, host + 1),
             zone: "nova".into(),
             engine_name: id.to_string(),

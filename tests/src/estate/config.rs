@@ -88,16 +88,24 @@ impl Papers<'_> {
         }
         self.put("api.toml", &text);
         for (n, (cell, vhost)) in ways.cells.iter().zip(&ways.vhosts[1..]).enumerate() {
-            self.cell(n + 1, cell, vhost, ways.engines.get(n).map(String::as_str));
+            self.cell(n + 1, (cell, vhost), ways.engines.get(n).map(String::as_str), "open");
         }
     }
 
-    /// Writes the files of a cell, counted from 1, whose hosts have the engine of this URL; gives its name.
-    pub fn cell(&self, n: usize, database: &str, vhost: &str, engine: Option<&str>) -> String {
+    /// Writes the files of a cell, counted from 1, by the URLs of its database and broker, whose hosts have the engine
+    /// of that URL and need this to enrol; gives its name.
+    pub fn cell(
+        &self,
+        n: usize,
+        (database, vhost): (&str, &str),
+        engine: Option<&str>,
+        join: &str,
+    ) -> String {
         let name = format!("cell{n}");
         let head = format!("[cell]\nname = '{name}'\n[cell.transport]\nurl = '{vhost}'\n");
         let conductor = format!(
-            "{head}[cell.database]\nurl = '{database}'\n[conductor]\nheartbeat_ms = 1000\nsilence_ms = 10000\n"
+            "{head}[cell.database]\nurl = '{database}'\n[conductor]\nheartbeat_ms = 1000\nsilence_ms = 10000\n\
+             join = '{join}'\n"
         );
         self.put(&format!("{name}.toml"), &conductor);
         for (host, _) in self.hosts().filter(|(_, home)| *home == name) {
@@ -122,8 +130,10 @@ impl Papers<'_> {
         };
         format!(
             "[agent]\nhost_name = '{host}'\naddress = '127.0.0.1'\nstate_dir = '{}'\n{engine}\n\
+             join_token_file = '{}.join'\n\
              heartbeat_ms = 1000\nstop_grace_ms = 2000\n\
              capacity = {{ vcpus = {slots}, memory_mib = {}, instances = {slots} }}\n",
+            state.display(),
             state.display(),
             slots * 64
         )

@@ -28,7 +28,7 @@ impl Estate {
         self.plan = Plan { cells: self.plan.cells + 1, ..self.plan };
         let papers = Papers { folder: &self.folder, plan: &self.plan };
         let docker = self.containers.as_ref().map(|containers| containers.docker.url());
-        let name = papers.cell(self.plan.cells, database.url(), vhost.url(), docker);
+        let name = papers.cell(self.plan.cells, (database.url(), vhost.url()), docker, "token");
         if let Some(containers) = &mut self.containers {
             let hosts = papers.hosts().filter(|(_, home)| *home == name);
             containers.hosts.extend(hosts.map(|(host, _)| papers.host_id(&host)));

@@ -10,7 +10,7 @@ use model::drill::Gate;
 use model::failpoint::Failpoints;
 use model::{Cell, CellId, CellState, Env, HostId, InstanceId, Resources};
 use router::Router;
-use rpc::Connector;
+use rpc::{Connector, HostKey};
 use sql::simulated::{Disk, Step};
 use sql::{Settings, Work};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,8 @@ pub struct Process {
 pub struct Host {
     /// Its id.
     pub id: HostId,
+    /// Its key.
+    pub key: HostKey,
     /// Its engine, with the containers.
     pub engine: Flaky,
     /// Its agent's journal.
@@ -189,7 +191,9 @@ impl World {
                 let host = |n| {
                     let name = format!("engine{at}.{n}");
                     let engine = Flaky::new(clock::env(seed, &name, 0), seed, &name);
-                    Host { id: ids.id(), engine, journal: Memory::default(), boot: ids.uuid() }
+                    let (id, boot) = (ids.id(), ids.uuid());
+                    let key = HostKey::from_seed(&seed_of(id)).expect("a key");
+                    Host { id, key, engine, journal: Memory::default(), boot }
                 };
                 let hosts = (0..size.hosts).map(host).collect();
                 Site { cell: mapping(&name, ids.id()), disk: disk(&name), hosts }
@@ -344,6 +348,7 @@ impl World {
             let settings = conductor::Settings {
                 heartbeat: Duration::from_secs(2),
                 silence: Duration::from_secs(8),
+                join: conductor::Join::Open,
                 ..Default::default()
             };
             loop {
@@ -359,9 +364,11 @@ impl World {
 
     fn start_agent(&self, role: &Role, env: Env, cell: usize, host: usize) {
         let (site, slots) = (&self.sites[cell], self.size.slots);
-        let Host { id, engine, journal, boot } = &site.hosts[host];
+        let Host { id, key, engine, journal, boot } = &site.hosts[host];
         let config = agent::Config {
             host: *id,
+            key: key.clone(),
+            join_token_file: None,
             name: format!("{}-h{host}", site.cell.name),
             zone: "nova".into(),
             engine_name: id.to_string(),
@@ -424,4 +431,12 @@ impl World {
             self.history.lie(format!("{id} was gone and runs"));
         }
     }
+}
+
+/// The seed of a host's key: its id, twice.
+fn seed_of(host: HostId) -> [u8; 32] {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(host.uuid().as_bytes());
+    seed[16..].copy_from_slice(host.uuid().as_bytes());
+    seed
 }

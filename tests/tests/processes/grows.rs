@@ -39,7 +39,10 @@ async fn a_cell_is_added_in_three_commands() {
 
     // One.
     let create = format!("--name {name} --region here --database-url {database} --transport-url {broker}");
-    expect(&estate, &format!("cell create {create}"), 0, "").await;
+    let told = expect(&estate, &format!("cell create {create} --join-tokens 1"), 0, "skep-join-").await;
+    let token = told.lines().find(|line| line.starts_with("skep-join-")).expect("a token");
+    // The host's agent reads it; the cell's conductor lets nobody in without one.
+    std::fs::write(estate.path(&format!("{name}-h1.join")), token).expect("is written");
     assert!(site.vhost.queues().iter().any(|(queue, ..)| queue == "conductors"));
     assert!(site.database.number("SELECT count(*) FROM schema_meta WHERE version > 0") == 1);
     expect(&estate, &format!("cell activate {name}"), 1, "is not ready: conductors").await;
@@ -48,6 +51,8 @@ async fn a_cell_is_added_in_three_commands() {
     estate.run(&format!("agent-{name}-h1"));
     // Three: it waits for the roles, and runs a container.
     expect(&estate, &format!("cell activate {name} --timeout 120"), 0, "").await;
+    expect(&estate, &format!("host show {name}-h1 -o json"), 0, "\"key\": \"own\"").await;
+    assert_eq!(site.database.number("SELECT count(*) FROM join_token WHERE used_by IS NOT NULL"), 1);
     let gone = "SELECT count(*) FROM instance WHERE project = 'skep-preflight' AND stage = 'tombstone'";
     assert_eq!(site.database.number(gone), 1, "a container ran and was removed");
 

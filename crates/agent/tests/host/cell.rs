@@ -48,7 +48,7 @@ impl Cell {
                 rows.forget_host = false;
                 let incarnation = rows.incarnation.unwrap();
                 let first_seq = (rows.registrations.len() as i64) << 40;
-                async move { Ok(Registered { incarnation, heartbeat_ms: 60_000, first_seq }) }
+                async move { Ok(Registered { incarnation, heartbeat_ms: 60_000, first_seq, sessions: None }) }
             })
             .on(move |_, call: SyncHost| {
                 let reply = b.lock().unwrap().sync(call);

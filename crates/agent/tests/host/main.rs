@@ -57,6 +57,8 @@ impl Desk {
     fn config(&self) -> Config {
         Config {
             host: self.host,
+            key: rpc::HostKey::from_seed(&[7; 32]).unwrap(),
+            join_token_file: None,
             name: "host-1".into(),
             zone: "az".into(),
             engine_name: "engine-1".into(),

@@ -1,5 +1,7 @@
 //! `/admin/v1/hosts`: hosts of all cells, and their mappings.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use serde::Deserialize;
 
@@ -19,6 +21,19 @@ struct Disable {
 struct Act {
     cell: Option<String>,
     dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Join {
+    count: usize,
+    lifetime_s: u64,
+}
+
+impl Default for Join {
+    fn default() -> Self {
+        Self { count: 1, lifetime_s: 3_600 }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -60,6 +75,22 @@ pub async fn enable(call: Call) -> Answered {
     let (admin, by, host) = (admin(&call)?, by(&call), call.capture("host"));
     let host = admin.enable_host(&by, host, cell.as_deref(), dry_run).await;
     Ok(value(StatusCode::OK, "host", &host.map_err(denied)?))
+}
+
+/// `POST /admin/v1/hosts/{host}/revoke`
+pub async fn revoke(call: Call) -> Answered {
+    let Act { cell, dry_run } = read(&call.body)?;
+    let (admin, by, host) = (admin(&call)?, by(&call), call.capture("host"));
+    let host = admin.revoke_host(&by, host, cell.as_deref(), dry_run).await;
+    Ok(value(StatusCode::OK, "host", &host.map_err(denied)?))
+}
+
+/// `POST /admin/v1/cells/{cell}/join-tokens`
+pub async fn join_tokens(call: Call) -> Answered {
+    let Join { count, lifetime_s } = read(&call.body)?;
+    let (admin, by, cell) = (admin(&call)?, by(&call), call.capture("cell"));
+    let made = admin.join_tokens(&by, cell, count, Duration::from_secs(lifetime_s)).await;
+    Ok(whole(StatusCode::CREATED, &made.map_err(denied)?))
 }
 
 /// `DELETE /admin/v1/hosts/{host}`, with `cell`, `force` and `dry_run`.

@@ -134,6 +134,20 @@ const REQUESTS: &[Request] = &[
         &[("reason", Text, true), OF_CELL, DRY],
     ),
     (Method::POST, "/hosts/{host}/enable", "Let a host take new instances again", &[], &[OF_CELL, DRY]),
+    (
+        Method::POST,
+        "/hosts/{host}/revoke",
+        "Take a host's key back: it has to enrol again",
+        &[],
+        &[OF_CELL, DRY],
+    ),
+    (
+        Method::POST,
+        "/cells/{cell}/join-tokens",
+        "Make tokens that hosts enrol with, each once",
+        &[],
+        &[("count", Number, false), ("lifetime_s", Number, false)],
+    ),
 ];
 
 /// `GET /admin/v1/openapi.json`

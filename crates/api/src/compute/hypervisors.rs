@@ -262,6 +262,8 @@ mod tests {
             seen: Timestamp(0),
             instances: 2,
             disabled: None,
+            key: None,
+            refused: None,
         };
         let dark = ComputeHost { id: HostId(uuid::Uuid::from_u128(9)), name: "h2".into(), told: None };
         let hosts = vec![ComputeHost { id, name, told: Some(told) }, dark];

@@ -6,6 +6,7 @@ use model::CellState;
 use serde_json::{Value, json};
 use verbs::admin::{Change, NewCell, Options};
 
+use super::enrol;
 use super::life::switched;
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
@@ -108,6 +109,9 @@ pub struct Create {
     /// Succeed if it is mapped already, in this region and with these URLs
     #[arg(long)]
     if_not_exists: bool,
+    /// Also make join tokens for so many hosts, good for an hour, and print them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    join_tokens: usize,
     /// Check everything, change nothing
     #[arg(long)]
     dry_run: bool,
@@ -270,18 +274,20 @@ impl Show {
 impl Create {
     async fn run(self) -> Result<Code, Failure> {
         let prepare = !self.no_prepare;
-        let Self { name, region, database_url, transport_url, if_not_exists, dry_run, .. } = self;
+        let Self { name, region, database_url, transport_url, if_not_exists, dry_run, join_tokens, .. } =
+            self;
         let state = match self.state {
             First::New => CellState::New,
             First::Active => CellState::Active,
             First::Cordoned => CellState::Cordoned,
         };
-        let made = match self.way.open().await? {
+        let way = self.way.open().await?;
+        let made = match &way {
             Open::Api(http) => {
                 let body = json!({"name": name, "region": region, "database_url": database_url,
                     "transport_url": transport_url, "state": state, "prepare": prepare,
                     "if_not_exists": if_not_exists, "dry_run": dry_run});
-                call(&http, Method::POST, "/admin/v1/cells", Some(&body)).await?
+                call(http, Method::POST, "/admin/v1/cells", Some(&body)).await?
             }
             Open::Direct(direct) => {
                 let new = NewCell { name, region, database_url, transport_url, state };
@@ -294,6 +300,10 @@ impl Create {
             Some(form) => print(&one(form, cell))?,
             None if dry_run => {}
             None => print(&format!("{}\n", text(cell, "id")))?,
+        }
+        if join_tokens > 0 && !dry_run {
+            let made = enrol::make(&way, &text(cell, "id"), join_tokens, enrol::LIFETIME).await?;
+            print(&enrol::lines(&made))?;
         }
         Ok(Code::Done)
     }

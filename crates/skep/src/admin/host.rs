@@ -5,6 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::confirm;
+use super::enrol::{Join, Revoke};
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
 use crate::client::escape;
@@ -27,16 +28,20 @@ pub enum HostCommand {
     Delete(Delete),
     /// Map the hosts that cells hold
     Discover(Discover),
+    /// Make tokens that hosts enrol with, each once
+    JoinToken(Join),
+    /// Take a host's key back: its agent is not heard until the host has enrolled again
+    Revoke(Revoke),
 }
 
 /// Which host.
 #[derive(Args, Debug)]
-struct Which {
+pub struct Which {
     /// Its name or id
-    host: String,
+    pub host: String,
     /// Name or id of its cell, where several hosts have one name
     #[arg(long)]
-    cell: Option<String>,
+    pub cell: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -138,6 +143,7 @@ const WIDE: &[Column] = &[
     ("SLOTS", |host| amount(host, "slots", 1.0)),
     ("ADDRESS", |host| text(host, "address")),
     ("AGENT", |host| text(host, "version")),
+    ("KEY", |host| known(host, "key")),
     ("MAPPED", |host| if host["mapped"] == true { "yes" } else { "no" }.to_owned()),
     ("ID", |host| text(host, "id")),
 ];
@@ -150,7 +156,8 @@ fn amount(host: &Value, key: &str, unit: f64) -> String {
     }
 }
 
-fn path(host: &str) -> String {
+/// The path of a host in the admin API.
+pub fn path(host: &str) -> String {
     format!("/admin/v1/hosts/{}", escape(host))
 }
 
@@ -169,6 +176,8 @@ impl HostCommand {
             Self::Enable(it) => switch(it.which, None, it.dry_run, it.way).await,
             Self::Delete(it) => it.run().await,
             Self::Discover(it) => it.run().await,
+            Self::JoinToken(it) => it.run().await,
+            Self::Revoke(it) => it.run().await,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod cell;
 pub mod doctor;
+mod enrol;
 pub mod host;
 pub mod index;
 pub mod instance;

@@ -26,6 +26,8 @@ pub struct Agent {
     pub capacity: Capacity,
     /// Where the journal and the host's id lie.
     pub state_dir: PathBuf,
+    /// A file with the join token that the host enrols with; not needed after that.
+    pub join_token_file: Option<PathBuf>,
     /// Creates and starts at the same time; twice the cores if absent.
     #[serde(deserialize_with = "maybe")]
     pub parallel_starts: Option<usize>,
@@ -48,6 +50,7 @@ impl Default for Agent {
             engine_name: None,
             capacity: Capacity::default(),
             state_dir: PathBuf::from("/var/lib/skep/agent"),
+            join_token_file: None,
             parallel_starts: None,
             heartbeat_ms: 2_000,
             stop_grace_ms: 10_000,

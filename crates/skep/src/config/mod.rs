@@ -23,7 +23,7 @@ pub use identity::{Identity, Kind as IdentityKind};
 pub use load::{Source, load, tokens};
 pub use number::whole;
 use secret::Secret;
-pub use workers::{Conductor, Router, Superconductor};
+pub use workers::{Conductor, Join, Router, Superconductor};
 
 /// The whole file. Each role reads its own sections and demands what it needs of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -84,10 +84,23 @@ pub struct Conductor {
     /// How long a host may be silent before it gets nothing new, in milliseconds.
     #[serde(deserialize_with = "whole")]
     pub silence_ms: u64,
+    /// What a host needs to enrol.
+    pub join: Join,
+}
+
+/// What a host needs to enrol in a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Join {
+    /// A join token.
+    #[default]
+    Token,
+    /// A way to the cell's broker.
+    Open,
 }
 
 impl Default for Conductor {
     fn default() -> Self {
-        Self { batch: 64, concurrency: 32, heartbeat_ms: 5_000, silence_ms: 30_000 }
+        Self { batch: 64, concurrency: 32, heartbeat_ms: 5_000, silence_ms: 30_000, join: Join::default() }
     }
 }

@@ -16,7 +16,7 @@ use super::engine::Found;
 use super::plan::PlannedCell;
 use super::probed::Probed;
 use crate::config::secret::Secret;
-use crate::config::{Capacity, Config, Engine, Regional, Token};
+use crate::config::{Capacity, Config, Engine, Join, Regional, Token};
 use crate::exit::Failure;
 use crate::health::Ready;
 use crate::role::{DRAIN, Ground, Running, agent, api, cell, conductor, db, superconductor};
@@ -128,6 +128,8 @@ impl Cloud<'_> {
         config.cell.database.url = Some(Secret::new(self.dir.database(&cell.name)));
         config.cell.database.connections = CONNECTIONS;
         config.cell.transport.url = Some(Secret::new(transport(cell)));
+        // The bus ends at this process's walls.
+        config.conductor.join = Join::Open;
         config
     }
 

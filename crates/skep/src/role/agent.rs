@@ -77,6 +77,8 @@ fn told(config: &Config, env: &Env) -> Result<agent::Config, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(agent::Config {
         host: agent::host_id(&section.state_dir, env)?,
+        key: agent::host_key(&section.state_dir, env)?,
+        join_token_file: section.join_token_file.clone(),
         engine_name: section.engine_name.clone().unwrap_or_else(|| name.clone()),
         name,
         zone: section.zone.clone(),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::process::DRAIN;
 use super::slots::{Slots, Urls};
 use super::{Ground, Running, database, ended, life, needed};
-use crate::config::Config;
+use crate::config::{Config, Join};
 use crate::exit::Failure;
 
 /// Starts a conductor as soon as its cell's database answers.
@@ -24,6 +24,10 @@ pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure>
         concurrency: section.concurrency.max(1),
         heartbeat: Duration::from_millis(section.heartbeat_ms.max(100)),
         silence: Duration::from_millis(section.silence_ms.max(1_000)),
+        join: match section.join {
+            Join::Token => conductor::Join::Token,
+            Join::Open => conductor::Join::Open,
+        },
     };
     let shutdown = CancellationToken::new();
     // At once: the database may refuse what the configuration named first.

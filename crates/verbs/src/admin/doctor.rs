@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api_db::doctor;
 use cell_db::archive::Orphan;
-use cell_db::{archive, roster};
+use cell_db::{archive, keys, roster};
 use model::{At, Cell, CellId, InstanceId};
 use router::Which;
 use serde::Serialize;
@@ -63,6 +63,7 @@ struct Inside {
     uneven: Vec<(model::HostId, String)>,
     orphans: Vec<Orphan>,
     hosts: Vec<roster::Detail>,
+    refused: Vec<keys::Refused>,
     restored: restored::Inside,
 }
 
@@ -92,6 +93,7 @@ impl Admin {
                     uneven: roster::uneven(tx).await?,
                     orphans: archive::orphans(tx).await?,
                     hosts: roster::hosts(tx).await?,
+                    refused: keys::refused(tx).await?,
                     restored: restored::inside(tx).await?,
                 })
             })
@@ -144,6 +146,10 @@ impl Admin {
             );
             let subject = Some(detail.host.id.to_string());
             found.add("H003", name, subject, &what, "start the agent, or look after the machine");
+        }
+        for keys::Refused { host, name: host_name, reason, .. } in inside.refused {
+            let what = format!("an agent that calls itself {host_name} is refused: {reason}");
+            found.add("H004", name, Some(host.to_string()), &what, "do what the reason says");
         }
         let mapped = views.iter().any(|view| view.id == cell.id);
         if mapped {

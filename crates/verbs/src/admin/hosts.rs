@@ -55,6 +55,12 @@ pub struct HostView {
     /// Instances on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<i64>,
+    /// The key that it signs with: `own`, `revoked`, or `none` (an agent of the release before).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'static str>,
+    /// Why another agent that says to be this host's was refused last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Declared amounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Resources>,
@@ -73,9 +79,9 @@ pub struct HostsView {
 }
 
 /// A host, where it is, and what its cell said.
-struct Place {
-    cell: Cell,
-    view: HostView,
+pub(crate) struct Place {
+    pub cell: Cell,
+    pub view: HostView,
     detail: Option<Detail>,
 }
 
@@ -263,7 +269,7 @@ impl Admin {
     }
 
     /// The host, if its cell answers and holds it.
-    async fn known(&self, host: &str, cell: Option<&str>) -> Result<Place, Denied> {
+    pub(crate) async fn known(&self, host: &str, cell: Option<&str>) -> Result<Place, Denied> {
         match self.place(host, cell).await? {
             (place, None) if place.detail.is_some() => Ok(place),
             (place, None) => Err(Denied::new(
@@ -355,13 +361,15 @@ fn bare(cell: &Cell, id: HostId, name: &str, mapped: bool) -> HostView {
         version: None,
         seen_at: None,
         instances: None,
+        key: None,
+        refused: None,
         capacity: None,
         used: None,
     }
 }
 
 fn full(cell: &Cell, detail: &Detail, mapped: bool) -> HostView {
-    let Detail { host, address, version, seen, instances, disabled, .. } = detail;
+    let Detail { host, address, version, seen, instances, disabled, key, refused, .. } = detail;
     HostView {
         registered: Some(true),
         zone: Some(host.zone.clone()),
@@ -373,6 +381,12 @@ fn full(cell: &Cell, detail: &Detail, mapped: bool) -> HostView {
         version: Some(version.clone()),
         seen_at: Some(seen.0),
         instances: Some(*instances),
+        key: Some(match key {
+            Some(true) => "own",
+            Some(false) => "revoked",
+            None => "none",
+        }),
+        refused: refused.clone(),
         capacity: Some(host.capacity),
         used: Some(host.used),
         ..bare(cell, host.id, &host.name, mapped)
