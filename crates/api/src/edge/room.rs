@@ -83,6 +83,11 @@ impl Places {
         Arc::clone(&self.free).try_acquire_owned().ok()
     }
 
+    /// Whether there is neither a place nor one in the queue.
+    fn is_full(&self) -> bool {
+        self.free.available_permits() == 0 && self.queue.available_permits() == 0
+    }
+
     /// A place, waited for in the queue if that has one.
     async fn soon(&self, wait: Duration) -> Option<Place> {
         if let Some(place) = self.now() {
@@ -115,6 +120,28 @@ impl Room {
         }
     }
 
+    /// 503 if there is neither a place in `lane` nor one in its queue: asked before anything else is spent on a
+    /// request. The answer is held back for as long as others wait for a place, since a client that is told at once
+    /// asks again at once, and turning it away for ever is what is worked on then.
+    pub async fn look(&self, lane: Lane, env: &Env) -> Result<(), Refused> {
+        let is_full = match lane {
+            Lane::Ordinary => self.ordinary.is_full(),
+            Lane::Delete => self.ordinary.free.available_permits() == 0 && self.delete.is_full(),
+            Lane::Admin => self.ordinary.free.available_permits() == 0 && self.admin.is_full(),
+        };
+        if !is_full {
+            return Ok(());
+        }
+        tokio::time::sleep(self.wait).await;
+        Err(self.turn_away(lane, env))
+    }
+
+    fn turn_away(&self, lane: Lane, env: &Env) -> Refused {
+        metrics::counter!("skep_api_shed_total", "lane" => lane.word()).increment(1);
+        self.tell(env, "more is asked for than can be worked on: some requests are answered with 503");
+        Refused::turned_away(StatusCode::SERVICE_UNAVAILABLE, "Too much is being asked for; try again.")
+    }
+
     /// A place in `lane`: at once, or soon; 503 otherwise.
     pub async fn enter(&self, lane: Lane, env: &Env) -> Result<Place, Refused> {
         let kept = match lane {
@@ -122,11 +149,7 @@ impl Room {
             Lane::Delete => self.reserved(&self.delete).await,
             Lane::Admin => self.reserved(&self.admin).await,
         };
-        kept.ok_or_else(|| {
-            metrics::counter!("skep_api_shed_total", "lane" => lane.word()).increment(1);
-            self.tell(env, "more is asked for than can be worked on: some requests are answered with 503");
-            Refused::turned_away(StatusCode::SERVICE_UNAVAILABLE, "Too much is being asked for; try again.")
-        })
+        kept.ok_or_else(|| self.turn_away(lane, env))
     }
 
     /// A place among those for everything if one is free, else among those that are kept.
@@ -219,6 +242,7 @@ mod tests {
         assert!(room.enter(Lane::Admin, &env).await.is_ok(), "deletes do not take administrators' places");
         drop(taken);
         assert!(room.enter(Lane::Ordinary, &env).await.is_ok());
+        room.look(Lane::Ordinary, &env).await.expect("has room");
     }
 
     #[tokio::test]
@@ -230,6 +254,9 @@ mod tests {
         let mut waits = Box::pin(room.enter(Lane::Ordinary, &env));
         assert!(futures::poll!(&mut waits).is_pending());
         assert!(room.enter(Lane::Ordinary, &env).await.is_err(), "the queue is full: told at once");
+        assert!(futures::poll!(Box::pin(room.look(Lane::Ordinary, &env))).is_pending(), "held back for as long");
+        room.look(Lane::Delete, &env).await.expect("has places of its own");
+        room.look(Lane::Admin, &env).await.expect("has places of its own");
         drop(taken);
         drop(waits.await.expect("gets it"));
     }

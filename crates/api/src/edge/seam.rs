@@ -1,4 +1,4 @@
-//! The one way in: every route passes here, in this order – identity, microversion, project,
+//! The one way in: every route passes here, in this order – whether there is room, identity, microversion, project,
 //! rate, authorization, body, a place to be worked on, idempotency key, handler under a deadline.
 
 use std::str::FromStr;
@@ -66,12 +66,15 @@ async fn pass(
     let settings = &shared.settings;
     let mut base = Base::new(settings.public_url.as_deref(), settings.tls.is_some(), &parts.headers, &path);
     let public = policy::need(route.rule) == Some(Need::Anyone);
+    let lane = Lane::of(&parts.method, &path);
     let known = match public {
         true => None,
-        false => Some(identify(&shared, parts, &base).await?),
+        false => {
+            shared.room.look(lane, &shared.env).await?;
+            Some(identify(&shared, parts, &base).await?)
+        }
     };
     let token_of = known.as_ref().map_or_else(|| Arc::clone(&NOBODY), |known| Arc::clone(&known.caller));
-    let lane = Lane::of(&parts.method, &path);
     if !public && lane != Lane::Admin {
         shared.room.count(&token_of.project, &shared.env)?;
     }
