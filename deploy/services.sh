@@ -8,6 +8,7 @@
 #   services.sh query DIR DATABASE SQL                     run SQL; one line a row, columns parted by tabs
 #   services.sh vhost DIR NAME…                            create RabbitMQ vhosts that guest may use
 #   services.sh user DIR NAME PASSWORD VHOST…              create a RabbitMQ user that may use these vhosts
+#   services.sh password DIR NAME PASSWORD                 give a RabbitMQ user another password
 #   services.sh connections DIR VHOST                      list the users of a vhost's connections, one a line
 #   services.sh empty-vhost DIR VHOST…                     delete vhosts and make them anew, as an empty broker would be
 #   services.sh alarm DIR on|off                           RabbitMQ's memory alarm, which blocks whoever publishes
@@ -264,6 +265,8 @@ case $verb in
     rabbit_eval "[ok = rabbit_auth_backend_internal:add_user(<<\"$1\">>, <<\"$2\">>, <<\"tests\">>),
       [ok = rabbit_auth_backend_internal:set_permissions(<<\"$1\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>)
         || V <- [$(vhost_names "${@:3}")]]]." ;;
+  password) [ $# -eq 2 ] || usage; vhost_name "$1"; vhost_name "$2"
+    rabbit_eval "ok = rabbit_auth_backend_internal:change_password(<<\"$1\">>, <<\"$2\">>, <<\"tests\">>)." ;;
   connections) vhost_name "$1"; rabbit_env
     timeout 60 rabbitmqctl -q --no-table-headers list_connections user vhost | awk -v v="$1" '$2 == v { print $1 }' ;;
   purge) vhost_name "$1"; rabbit_eval "[rabbit_amqqueue:purge(Q) || Q <- rabbit_amqqueue:list(<<\"$1\">>)]." ;;

@@ -306,6 +306,19 @@ impl Vhost {
         format!("{scheme}://{name}:{password}@{place}")
     }
 
+    /// Gives the user that a URL names the password that it names. Connections that are there stay.
+    ///
+    /// # Panics
+    /// If it names none, or if the broker has no such user.
+    pub fn change_password(&self, url: &str) {
+        let credentials =
+            url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(who, _)| who);
+        let Some((name, password)) = credentials.and_then(|who| who.split_once(':')) else {
+            panic!("the URL names no user and password")
+        };
+        must(&self.folder, "password", &[name, password]);
+    }
+
     /// The users of its connections, one for each connection.
     pub fn connections(&self) -> Vec<String> {
         let text = must(&self.folder, "connections", &[&self.name]);

@@ -11,10 +11,14 @@ mod doctor;
 mod instances;
 #[path = "manage/people.rs"]
 mod people;
+#[path = "manage/ready.rs"]
+mod ready;
 #[path = "manage/restored.rs"]
 mod restored;
 #[path = "manage/secrets.rs"]
 mod secrets;
+#[path = "manage/slots.rs"]
+mod slots;
 
 use std::net::TcpListener;
 use std::time::Duration;

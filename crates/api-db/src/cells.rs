@@ -14,6 +14,8 @@ struct Row {
     region: String,
     database_url: String,
     transport_url: String,
+    second_database_url: String,
+    second_transport_url: String,
     state: String,
     version: i64,
 }
@@ -29,6 +31,8 @@ impl TryFrom<Row> for Cell {
             region: row.region,
             database_url: row.database_url,
             transport_url: row.transport_url,
+            second_database_url: row.second_database_url,
+            second_transport_url: row.second_transport_url,
             state,
             version: row.version,
         })
@@ -37,7 +41,8 @@ impl TryFrom<Row> for Cell {
 
 /// All mappings, by name.
 pub async fn all(tx: &mut Tx) -> Result<Vec<Cell>, Error> {
-    const SQL: &str = "SELECT id, name, region, database_url, transport_url, state, version
+    const SQL: &str = "SELECT id, name, region, database_url, transport_url, second_database_url,
+            second_transport_url, state, version
         FROM cell_mapping ORDER BY name, id";
     tx.all::<Row>(SQL, vec![]).await?.into_iter().map(Cell::try_from).collect()
 }
@@ -45,14 +50,17 @@ pub async fn all(tx: &mut Tx) -> Result<Vec<Cell>, Error> {
 /// Stores a new mapping. False if its id or name is taken: nothing was stored.
 pub async fn create(tx: &mut Tx, cell: &Cell, now: Timestamp) -> Result<bool, Error> {
     const SQL: &str = "INSERT INTO cell_mapping
-        (id, name, region, database_url, transport_url, state, version, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, 1, $7) ON CONFLICT DO NOTHING";
+        (id, name, region, database_url, transport_url, second_database_url, second_transport_url, state, version,
+         created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9) ON CONFLICT DO NOTHING";
     let args = args![
         cell.id,
         cell.name.as_str(),
         cell.region.as_str(),
         cell.database_url.as_str(),
         cell.transport_url.as_str(),
+        cell.second_database_url.as_str(),
+        cell.second_transport_url.as_str(),
         cell.state.as_str(),
         now
     ];
@@ -73,6 +81,10 @@ pub struct Change {
     pub database_url: Option<String>,
     /// URL of its broker. Secret.
     pub transport_url: Option<String>,
+    /// A second URL of its database; empty: there is none any more. Secret.
+    pub second_database_url: Option<String>,
+    /// The same of its broker. Secret.
+    pub second_transport_url: Option<String>,
     /// Where it stands in its life.
     pub state: Option<CellState>,
 }
@@ -82,12 +94,23 @@ pub struct Change {
 pub async fn change(tx: &mut Tx, cell: CellId, version: i64, change: &Change) -> Result<bool, Error> {
     const SQL: &str = "UPDATE cell_mapping SET name = COALESCE($2, name),
             database_url = COALESCE($3, database_url), transport_url = COALESCE($4, transport_url),
-            state = COALESCE($5, state), version = version + 1
-        WHERE id = $1 AND version = $6
+            second_database_url = COALESCE($5, second_database_url),
+            second_transport_url = COALESCE($6, second_transport_url),
+            state = COALESCE($7, state), version = version + 1
+        WHERE id = $1 AND version = $8
             AND NOT EXISTS (SELECT 1 FROM cell_mapping o WHERE o.name = $2 AND o.id <> $1)";
-    let Change { name, database_url, transport_url, state } = change;
-    let state = state.map(CellState::as_str);
-    let args = args![cell, name.clone(), database_url.clone(), transport_url.clone(), state, version];
+    let change = change.clone();
+    let state = change.state.map(CellState::as_str);
+    let args = args![
+        cell,
+        change.name,
+        change.database_url,
+        change.transport_url,
+        change.second_database_url,
+        change.second_transport_url,
+        state,
+        version
+    ];
     let changed = tx.exec(SQL, args).await? == 1;
     if changed && state.is_some() {
         await_bindings(tx, cell).await?;

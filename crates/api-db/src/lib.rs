@@ -53,6 +53,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0008_image.sql"),
         include_str!("../migrations/0009_resize.sql"),
         include_str!("../migrations/0010_restored.sql"),
+        include_str!("../migrations/0011_second_urls.sql"),
     ],
-    oldest: 10,
+    oldest: 12,
 };

@@ -19,6 +19,8 @@ fn cell(id: CellId, name: &str) -> Cell {
         region: "r".into(),
         database_url: format!("sqlite:{name}"),
         transport_url: format!("local:{name}"),
+        second_database_url: String::new(),
+        second_transport_url: String::new(),
         state: CellState::Active,
         version: 1,
     }
@@ -56,13 +58,19 @@ async fn what_is_not_named_stays() {
                 let urls = Change {
                     database_url: Some("sqlite:x".into()),
                     transport_url: Some("local:x".into()),
+                    second_database_url: Some("sqlite:y".into()),
                     ..Change::default()
                 };
                 assert!(!cells::change(tx, two, 1, &urls).await?, "somebody was faster");
                 assert!(cells::change(tx, two, 2, &urls).await?);
                 let (database_url, transport_url) = ("sqlite:x".into(), "local:x".into());
-                let wanted = Cell { database_url, transport_url, version: 3, ..cell(two, "two") };
+                let second_database_url = "sqlite:y".into();
+                let changed = Cell { database_url, transport_url, version: 3, ..cell(two, "two") };
+                let wanted = Cell { second_database_url, ..changed.clone() };
                 assert_eq!(find(tx, two).await?, wanted);
+                let forget = Change { second_database_url: Some(String::new()), ..Change::default() };
+                assert!(cells::change(tx, two, 3, &forget).await?);
+                assert_eq!(find(tx, two).await?, Cell { version: 4, ..changed });
                 assert!(!cells::change(tx, CellId::ZERO, 1, &cordon).await?, "there is none");
                 Ok(())
             })

@@ -35,6 +35,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/admin/v1/cells/{cell}", SHOW, |call| Box::pin(cells::show(call))),
     route(Method::PUT, "/admin/v1/cells/{cell}", CHANGE, |call| Box::pin(cells::update(call))),
     route(Method::DELETE, "/admin/v1/cells/{cell}", CHANGE, |call| Box::pin(cells::delete(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/rotate", CHANGE, |call| Box::pin(cells::rotate(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/cordon", CHANGE, |call| Box::pin(cells::cordon(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/uncordon", CHANGE, |call| Box::pin(cells::uncordon(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/activate", CHANGE, |call| Box::pin(cells::activate(call))),

@@ -1,11 +1,18 @@
 //! What the cell publishes of itself for placement on the level above.
 
+use std::time::Duration;
+
 use model::host::Host;
 use model::{Incarnation, Summary, Timestamp};
 use sql::{Error, Json, args};
 use uuid::Uuid;
 
 use crate::{Tx, claims, hosts};
+
+/// This release.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+/// How long a release is remembered that no conductor publishes by any more.
+const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Publishes what `sum` makes of all hosts and of how many instances wait for one, and gives it.
 ///
@@ -18,15 +25,19 @@ pub async fn publish(
     sum: impl FnOnce(Vec<Host>, i64) -> Summary,
 ) -> Result<Summary, Error> {
     const RAISE: &str = "INSERT INTO summary (one, version, at, body) VALUES (1, 1, $1, $2)
-        ON CONFLICT (one) DO UPDATE SET version = summary.version + 1 RETURNING version";
+        ON CONFLICT (one) DO UPDATE SET version = summary.version + 1 RETURNING version, body";
     const WRITE: &str = "UPDATE summary SET at = $1, body = $2 WHERE one = 1";
     let json =
         |body: &Summary| serde_json::to_value(body).map_err(|error| Error::corrupt("a summary", error));
-    let raised: Option<(i64,)> = tx.opt(RAISE, args![now, json(&Summary::default())?]).await?;
-    let (version,) = raised.ok_or_else(|| Error::corrupt("summary.version", "none"))?;
+    let raised: Option<(i64, Json<Summary>)> = tx.opt(RAISE, args![now, json(&Summary::default())?]).await?;
+    let (version, before) = raised.ok_or_else(|| Error::corrupt("summary.version", "none"))?;
+    let mut releases = before.0.releases;
+    // A clock may jump: what seems to be of another time is forgotten, and told again by whoever lives.
+    releases.retain(|_, at| at.since(now).max(now.since(*at)) < REMEMBERED);
+    releases.insert(RELEASE.to_owned(), now);
     let hosts = hosts::all(tx).await?;
     let waiting = claims::count_waiting(tx).await?;
-    let body = Summary { version, at: now, ..sum(hosts, waiting) };
+    let body = Summary { version, at: now, releases, ..sum(hosts, waiting) };
     tx.exec(WRITE, args![now, json(&body)?]).await?;
     Ok(body)
 }

@@ -3,11 +3,11 @@
 use cell_db::claims::{self, Claim};
 use cell_db::hosts::{self, Disabled, Registration};
 use cell_db::instances::{self, New};
-use cell_db::{Db, Tx, archive, dirty, roster};
+use cell_db::{Db, Tx, archive, dirty, roster, summary};
 use model::extra::{Group, Policy};
 use model::flavor::Resources;
 use model::testing::spec;
-use model::{CellId, Env, HostId, InstanceId, RequestSpec, Timestamp};
+use model::{CellId, Env, HostId, InstanceId, RequestSpec, Summary, Timestamp};
 use sql::testing::fresh;
 use sql::{Error, Settings, Work, args};
 
@@ -133,6 +133,34 @@ async fn a_later_session_is_numbered_above_all_before() {
         assert!(numbers[0] > env.now().0, "{}: also above what clocks gave", fresh.engine);
         assert_eq!(numbers[0], numbers[1], "{}: the same session goes on", fresh.engine);
         assert!(numbers[1] < numbers[2] && numbers[2] < numbers[3], "{}: {numbers:?}", fresh.engine);
+    }
+}
+
+#[tokio::test]
+async fn a_summary_tells_the_releases_of_all_who_publish() {
+    const HOUR: i64 = 3_600_000_000;
+    let ours = env!("CARGO_PKG_VERSION");
+    let env = Env::system();
+    for fresh in fresh().await {
+        let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
+        cell_db::SCHEMA.migrate(&db, &env).await.expect("migrates");
+        let published = db.write(move |tx| -> Work<'_, (Summary, Summary)> {
+            Box::pin(async move {
+                let sum = |_: Vec<_>, waiting| Summary { waiting, ..Summary::default() };
+                let now = Timestamp(10 * HOUR);
+                summary::publish(tx, now, sum).await?;
+                // Another release publishes into the same row, and remembers one that has left.
+                const BODY: &str = "UPDATE summary SET body = $1 WHERE one = 1";
+                let others = serde_json::json!({"releases": {ours: now.0, "99.9": now.0 - 1, "99.8": HOUR}});
+                tx.exec(BODY, args![others]).await?;
+                let first = summary::publish(tx, Timestamp(now.0 + 1), sum).await?;
+                Ok((first, summary::publish(tx, Timestamp(now.0 + HOUR), sum).await?))
+            })
+        });
+        let (first, later) = published.await.expect("is published");
+        let told: Vec<&str> = first.releases.keys().map(String::as_str).collect();
+        assert_eq!(told, [ours, "99.9"], "{}", fresh.engine);
+        assert_eq!(later.releases.keys().collect::<Vec<_>>(), [ours], "{}: it has left, too", fresh.engine);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Cells and what they publish of themselves.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,10 @@ pub struct Cell {
     pub database_url: String,
     /// URL of its broker. Secret.
     pub transport_url: String,
+    /// URL of the same database with other credentials, for while the server refuses the first; empty: none. Secret.
+    pub second_database_url: String,
+    /// The same of its broker. Secret.
+    pub second_transport_url: String,
     /// Where it stands in its life.
     pub state: CellState,
     /// Grows with every change of the mapping.
@@ -128,6 +133,8 @@ pub struct Summary {
     pub frontier: Vec<Resources>,
     /// Instances that wait for a host.
     pub waiting: i64,
+    /// The releases of the conductors that publish, and when each last did.
+    pub releases: BTreeMap<String, Timestamp>,
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::{Breaker, Health};
 use crate::handle::CellHandle;
-use crate::secret::{Secrets, Urls};
+use crate::secret::{Secrets, Urls, Which};
 
 /// The longest that what leaves a mapping's former place may take, in deadlines of one call.
 const DRAINS: usize = 30;
@@ -114,10 +114,14 @@ impl Router {
             // A secret may have changed while the mapping did not.
             let urls = self.inner.settings.secrets.urls(&cell);
             let same = |handle: &CellHandle| match &urls {
-                Ok(urls) => handle.urls == *urls,
+                Ok((urls, None)) => handle.urls == *urls,
                 // What works is kept while a secret cannot be read.
+                Ok((urls, Some(_))) => handle.urls == *urls || same_urls(&handle.cell, &cell),
                 Err(_) => same_urls(&handle.cell, &cell),
             };
+            if let Ok((_, Some(why))) | Err(why) = &urls {
+                self.complain(&cell, why, &mut faults);
+            }
             match known.get(&cell.id) {
                 Some(handle) if handle.cell == cell && same(handle) => {
                     next.insert(cell.id, handle.clone());
@@ -128,17 +132,10 @@ impl Router {
                 }
                 other => {
                     left.extend(other.cloned());
-                    let (id, version, name) = (cell.id, cell.version, cell.name.clone());
-                    match urls.and_then(|urls| self.open(cell, urls)) {
+                    let Ok((urls, _)) = urls else { continue };
+                    match self.open(cell.clone(), urls) {
                         Ok(handle) => drop(next.insert(handle.cell.id, Arc::new(handle))),
-                        Err(fault) => {
-                            let known = self.faults();
-                            // Once for each reason, not twice a second.
-                            if known.get(&id).is_none_or(|(_, why)| *why != fault.message) {
-                                tracing::error!(cell.name = name, cause = %fault, "cell cannot be opened");
-                            }
-                            faults.insert(id, (version, fault.message));
-                        }
+                        Err(fault) => self.complain(&cell, &fault, &mut faults),
                     }
                 }
             }
@@ -172,13 +169,18 @@ impl Router {
     fn open(&self, cell: Cell, urls: Urls) -> Result<CellHandle, Fault> {
         let Settings { connections, deadline, bulkhead, .. } = self.inner.settings.clone();
         let gate = self.gate(&cell.name);
+        let first = |urls: &[String]| urls.first().cloned().unwrap_or_default();
         let settings =
-            sql::Settings { url: urls.database.clone(), connections, deadline, gate: gate.clone() };
+            sql::Settings { url: first(&urls.database), connections, deadline, gate: gate.clone() };
         let db = cell_db::Db::open(&settings)?;
+        db.change_credentials(&urls.database)?;
         let bus = match cell.is_cell0() {
             true => None,
-            false => Some(self.inner.connector.connect(&urls.transport, gate)?),
+            false => Some(self.inner.connector.connect(&first(&urls.transport), gate)?),
         };
+        if let Some(bus) = &bus {
+            bus.change_credentials(&urls.transport)?;
+        }
         tracing::info!(cell.name = cell.name, version = cell.version, "cell mapping opened");
         let (env, breaker) = (self.inner.env.clone(), Arc::new(Breaker::default()));
         let bulkhead = Arc::new(Semaphore::new(bulkhead));
@@ -198,19 +200,32 @@ impl Router {
         }
     }
 
+    /// Keeps why a mapping cannot be used, or not by both its slots; tells of it once for each reason, not twice a
+    /// second.
+    fn complain(&self, cell: &Cell, fault: &Fault, faults: &mut HashMap<CellId, (i64, String)>) {
+        let known = self.faults();
+        if known.get(&cell.id).is_none_or(|(_, why)| *why != fault.message) {
+            tracing::error!(cell.name = cell.name, cause = %fault, "a cell's mapping cannot be used");
+        }
+        faults.insert(cell.id, (cell.version, fault.message.clone()));
+    }
+
     fn faults(&self) -> HashMap<CellId, (i64, String)> {
         self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What this process has of each cell's mapping, by cell.
     pub(crate) fn has(&self) -> Vec<Has> {
-        let open = self.snapshot().into_values().map(|handle| Has {
-            cell: handle.cell.id,
-            version: handle.cell.version,
-            fault: None,
+        let faults = self.faults();
+        // A cell may be open and have a fault: one of its slots cannot be used here.
+        let open = self.snapshot().into_values().filter(|handle| !faults.contains_key(&handle.cell.id));
+        let open = open.map(|handle| Has { cell: handle.cell.id, version: handle.cell.version, fault: None });
+        let failed = faults.iter();
+        let failed = failed.map(|(cell, (version, fault))| Has {
+            cell: *cell,
+            version: *version,
+            fault: Some(fault.clone()),
         });
-        let failed = self.faults().into_iter();
-        let failed = failed.map(|(cell, (version, fault))| Has { cell, version, fault: Some(fault) });
         let mut all: Vec<Has> = open.chain(failed).collect();
         all.sort_by_key(|has| has.cell);
         all
@@ -270,5 +285,5 @@ impl Router {
 }
 
 fn same_urls(a: &Cell, b: &Cell) -> bool {
-    a.database_url == b.database_url && a.transport_url == b.transport_url
+    Which::ALL.into_iter().all(|which| which.of(a) == which.of(b))
 }

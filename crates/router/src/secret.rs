@@ -16,24 +16,43 @@ pub enum Which {
     Database,
     /// That of its broker.
     Transport,
+    /// The second of its database, if there is one.
+    SecondDatabase,
+    /// The second of its broker, if there is one.
+    SecondTransport,
 }
 
 impl Which {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Database, Self::Transport];
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Database, Self::Transport, Self::SecondDatabase, Self::SecondTransport];
 
-    fn word(self) -> &'static str {
+    /// What it is called, and what it is sealed as: a URL opens in its own place only.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Database => "database",
             Self::Transport => "transport",
+            Self::SecondDatabase => "second database",
+            Self::SecondTransport => "second transport",
         }
     }
 
     /// As it is stored.
-    fn of(self, cell: &Cell) -> &str {
+    pub fn of(self, cell: &Cell) -> &str {
         match self {
             Self::Database => &cell.database_url,
             Self::Transport => &cell.transport_url,
+            Self::SecondDatabase => &cell.second_database_url,
+            Self::SecondTransport => &cell.second_transport_url,
+        }
+    }
+
+    /// That of the other slot, which leads to the same place.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Database => Self::SecondDatabase,
+            Self::Transport => Self::SecondTransport,
+            Self::SecondDatabase => Self::Database,
+            Self::SecondTransport => Self::Transport,
         }
     }
 }
@@ -58,11 +77,12 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// A cell's URLs as they are connected to.
+/// A cell's URLs as they are connected to: those of the first slots first.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Urls {
-    pub(crate) database: String,
-    pub(crate) transport: String,
+    pub(crate) database: Vec<String>,
+    /// None if the cell has no broker.
+    pub(crate) transport: Vec<String>,
 }
 
 impl Secrets {
@@ -103,9 +123,34 @@ impl Secrets {
         self.fill(which, &self.template(cell, which)?)
     }
 
-    pub(crate) fn urls(&self, cell: &Cell) -> Result<Urls, Fault> {
-        let [database, transport] = Which::ALL.map(|which| self.url(cell, which));
-        Ok(Urls { database: database?, transport: transport? })
+    /// The URLs by which a cell's database or broker is reached, that of the first slot first: the next is for
+    /// whoever is refused by the one before. One that cannot be filled in is left out and told of, as long as the
+    /// other can.
+    ///
+    /// # Errors
+    /// Those of [`Secrets::url`], if there is no URL to use.
+    pub fn ways(&self, cell: &Cell, which: Which) -> Result<(Vec<String>, Option<Fault>), Fault> {
+        let (mut urls, mut fault) = (Vec::new(), None);
+        for slot in [which, which.other()] {
+            if slot.of(cell).is_empty() {
+                continue;
+            }
+            match self.url(cell, slot) {
+                Ok(url) => urls.push(url),
+                Err(why) => fault = fault.or(Some(why)),
+            }
+        }
+        match (urls.is_empty(), fault) {
+            (true, Some(fault)) => Err(fault),
+            (_, fault) => Ok((urls, fault)),
+        }
+    }
+
+    /// Both, with what could not be filled in.
+    pub(crate) fn urls(&self, cell: &Cell) -> Result<(Urls, Option<Fault>), Fault> {
+        let (database, one) = self.ways(cell, Which::Database)?;
+        let (transport, two) = self.ways(cell, Which::Transport)?;
+        Ok((Urls { database, transport }, one.or(two)))
     }
 
     /// Fills in a template: `{file:PATH}`, `{env:NAME}`, and Nova's words.
@@ -117,8 +162,8 @@ impl Secrets {
             return Err(Fault::invalid("a sealed value is no URL: give the URL itself"));
         }
         let base = match which {
-            Which::Database => &self.database,
-            Which::Transport => &self.transport,
+            Which::Database | Which::SecondDatabase => &self.database,
+            Which::Transport | Which::SecondTransport => &self.transport,
         };
         template::fill(template, base.as_deref())
     }

@@ -25,6 +25,7 @@ pub mod simulated;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tx;
+mod users;
 
 pub use args::{Args, Val};
 pub use create::create_database;

@@ -16,6 +16,9 @@ pub(crate) struct Pg {
     pool: Arc<Pool>,
 }
 
+/// How every connection of ours is called, for whoever looks who is connected.
+pub(crate) const NAME: &str = "skep";
+
 /// How often a transaction that lost against others, or met a dead pooled connection, is run again.
 const ATTEMPTS: u32 = 8;
 
@@ -131,7 +134,7 @@ fn usual(options: PgConnectOptions) -> PgConnectOptions {
         ("enable_seqscan", "off"),
         ("jit", "off"),
     ]);
-    options.statement_cache_capacity(512).application_name("skep")
+    options.statement_cache_capacity(512).application_name(NAME)
 }
 
 /// Ends the transaction without a trace, or closes its connection if that cannot be done promptly.

@@ -72,6 +72,8 @@ async fn map(env: &Env, db: &api_db::Db, name: &str, id: CellId, database: &Data
         region: "here".into(),
         database_url: database.url().into(),
         transport_url: format!("local:{name}"),
+        second_database_url: String::new(),
+        second_transport_url: String::new(),
         state: CellState::Active,
         version: 1,
     };

@@ -196,6 +196,8 @@ impl Cloud {
             name: name.into(),
             region: "r".into(),
             transport_url: format!("local:{name}"),
+            second_database_url: String::new(),
+            second_transport_url: String::new(),
             database_url,
             state: CellState::Active,
             version: 1,

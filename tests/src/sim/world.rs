@@ -180,6 +180,8 @@ impl World {
             name: name.into(),
             region: "r".into(),
             transport_url: format!("local:{name}"),
+            second_database_url: String::new(),
+            second_transport_url: String::new(),
             database_url: format!("simulated:{name}"),
             state: CellState::Active,
             version: 1,

@@ -57,6 +57,8 @@ async fn build(db: &Db, env: &Env) -> Build1 {
                 name: cell.to_string(),
                 region: "r".into(),
                 transport_url: "local:a".into(),
+                second_database_url: String::new(),
+                second_transport_url: String::new(),
                 database_url: "sqlite:a".into(),
                 state: CellState::Active,
                 version: 1,

@@ -62,6 +62,13 @@ impl Bed {
         url
     }
 
+    /// Runs SQL as a superuser, where there are users.
+    pub fn query(&self, sql: &str) {
+        if let Some(database) = self.databases.first() {
+            database.query(sql);
+        }
+    }
+
     /// A broker's URL that nobody answers at.
     pub fn broker(&self) -> String {
         format!("amqp://u:{CANARY}@127.0.0.1:9/{}", unique("v"))

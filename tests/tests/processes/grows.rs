@@ -8,7 +8,7 @@ use tests::estate::{Plan, User, server};
 use tests::{Estate, eventually, skep};
 
 /// The exit code of a command by the API, and what it says.
-async fn run(estate: &Estate, line: &str) -> (i32, String) {
+pub async fn run(estate: &Estate, line: &str) -> (i32, String) {
     let token = estate.path("operator.token");
     std::fs::write(&token, tests::estate::token("operator")).expect("is written");
     let mut command = Command::new("timeout");

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use model::CellState;
 use serde::Deserialize;
-use verbs::admin::{Change, NewCell, Options};
+use verbs::admin::{Change, NewCell, Options, Rotation};
 
 use super::{admin, by, denied, read, value};
 use crate::edge::call::{Answered, Call};
@@ -32,7 +32,19 @@ struct Update {
     name: Option<String>,
     database_url: Option<String>,
     transport_url: Option<String>,
+    second_database_url: Option<String>,
+    second_transport_url: Option<String>,
     #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Rotate {
+    database_url: Option<String>,
+    transport_url: Option<String>,
+    pending: bool,
+    force: bool,
     dry_run: bool,
 }
 
@@ -90,10 +102,20 @@ pub async fn processes(call: Call) -> Answered {
 
 /// `PUT /admin/v1/cells/{cell}`: what is not named stays as it is.
 pub async fn update(call: Call) -> Answered {
-    let Update { name, database_url, transport_url, dry_run } = read(&call.body)?;
-    let change = Change { name, database_url, transport_url, state: None };
+    let Update { name, database_url, transport_url, second_database_url, second_transport_url, dry_run } =
+        read(&call.body)?;
+    let change =
+        Change { name, database_url, transport_url, second_database_url, second_transport_url, state: None };
     let cell = admin(&call)?.change_cell(&by(&call), call.capture("cell"), change, dry_run).await;
     Ok(value(StatusCode::OK, "cell", &cell.map_err(denied)?))
+}
+
+/// `POST /admin/v1/cells/{cell}/rotate`: the next step towards other credentials; again and again until it is done.
+pub async fn rotate(call: Call) -> Answered {
+    let Rotate { database_url, transport_url, pending, force, dry_run } = read(&call.body)?;
+    let wanted = Rotation { database_url, transport_url, pending, force };
+    let rotated = admin(&call)?.rotate_cell(&by(&call), call.capture("cell"), &wanted, dry_run).await;
+    Ok(value(StatusCode::OK, "rotation", &rotated.map_err(denied)?))
 }
 
 /// `DELETE /admin/v1/cells/{cell}`, with `force` and `dry_run`.

@@ -4,13 +4,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use model::CellState;
 use serde_json::{Value, json};
-use verbs::admin::{Change, NewCell, Options};
+use verbs::admin::{NewCell, Options};
 
-use super::enrol;
-use super::life::switched;
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
-use super::{confirm, keys, life};
+use super::{confirm, enrol, keys, life, slots};
 use crate::client::escape;
 use crate::exit::{Code, Failure, complain, print};
 
@@ -25,7 +23,9 @@ pub enum CellCommand {
     /// Make what a cell needs of a database and a broker, and map it
     Create(Create),
     /// Change a mapping; what is not named stays as it is
-    Set(Set),
+    Set(slots::Set),
+    /// Change the credentials of a cell's database and broker without an outage
+    Rotate(slots::Rotate),
     /// Keep a cell from taking new instances
     Cordon(Act),
     /// Let a cordoned cell take new instances again
@@ -122,24 +122,6 @@ pub struct Create {
     way: Way,
 }
 
-#[derive(Args, Debug)]
-#[group(id = "change", required = true, multiple = true, args = ["name", "database_url", "transport_url"])]
-pub struct Set {
-    /// Its name or id
-    cell: String,
-    /// A new name
-    #[arg(long)]
-    name: Option<String>,
-    /// A new URL of its database
-    #[arg(long, value_name = "URL")]
-    database_url: Option<String>,
-    /// A new URL of its broker
-    #[arg(long, value_name = "URL")]
-    transport_url: Option<String>,
-    #[command(flatten)]
-    how: How,
-}
-
 /// Options of commands that change one cell.
 #[derive(Args, Debug)]
 pub struct How {
@@ -208,6 +190,7 @@ impl CellCommand {
             Self::Show(it) => it.run().await,
             Self::Create(it) => it.run().await,
             Self::Set(it) => it.run().await,
+            Self::Rotate(it) => it.run().await,
             Self::Cordon(it) => it.how.act(&it.cell, "cordon").await,
             Self::Uncordon(it) => it.how.act(&it.cell, "uncordon").await,
             Self::Testing(it) => it.run().await,
@@ -331,34 +314,12 @@ impl How {
     }
 }
 
-fn done_with(form: Option<Form>, cell: &Value) -> Result<Code, Failure> {
+/// Shows a cell that was changed, if that was asked for.
+pub fn done_with(form: Option<Form>, cell: &Value) -> Result<Code, Failure> {
     if let Some(form) = form {
         print(&one(form, cell))?;
     }
     Ok(Code::Done)
-}
-
-impl Set {
-    async fn run(self) -> Result<Code, Failure> {
-        let Self { cell, name, database_url, transport_url, how } = self;
-        let dry_run = how.dry_run;
-        let way = how.way.open().await?;
-        let done = match &way {
-            Open::Api(http) => {
-                let body = json!({"name": name, "database_url": database_url,
-                    "transport_url": transport_url, "dry_run": dry_run});
-                call(http, Method::PUT, &path(&cell), Some(&body)).await?
-            }
-            Open::Direct(direct) => {
-                let change = Change { name, database_url, transport_url, state: None };
-                value(Some("cell"), direct.0.change_cell(&direct.1, &cell, change, dry_run).await)?
-            }
-        };
-        if !dry_run {
-            switched(&way, &done["cell"]).await;
-        }
-        done_with(how.output, &done["cell"])
-    }
 }
 
 impl Delete {

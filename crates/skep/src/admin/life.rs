@@ -66,21 +66,22 @@ pub struct Preflight {
 const SWITCH: u64 = 5;
 
 /// A limit to waiting, and what is told meanwhile: each thing once.
-struct Patience {
+pub struct Patience {
     env: Env,
     until: Duration,
     told: String,
 }
 
 impl Patience {
-    fn new(seconds: u64) -> Self {
+    /// Patience for so long from now on.
+    pub fn new(seconds: u64) -> Self {
         let env = Env::system();
         let until = env.monotonic() + Duration::from_secs(seconds);
         Self { env, until, told: String::new() }
     }
 
     /// Tells what is waited for, and waits a little; false when the time is over.
-    async fn wait(&mut self, what: String) -> bool {
+    pub async fn wait(&mut self, what: String) -> bool {
         if self.env.monotonic() >= self.until {
             return false;
         }

@@ -10,6 +10,7 @@ pub mod instance;
 mod keys;
 mod life;
 mod show;
+mod slots;
 mod way;
 
 use std::io::{BufRead, IsTerminal, Write};

@@ -201,6 +201,8 @@ impl Cloud<'_> {
                 region: planned.region.clone(),
                 database_url: self.dir.database(&planned.name),
                 transport_url: transport(planned),
+                second_database_url: String::new(),
+                second_transport_url: String::new(),
                 state: CellState::Active,
                 version: 1,
             };

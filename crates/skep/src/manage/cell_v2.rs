@@ -193,6 +193,7 @@ impl UpdateCell {
             database_url: self.database_connection,
             transport_url: self.transport_url,
             state: wanted,
+            ..Change::default()
         };
         let (admin, by) = (&ground.admin, &ground.by);
         match admin.change_cell(by, &known.id.to_string(), change, false).await {

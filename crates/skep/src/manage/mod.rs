@@ -154,7 +154,8 @@ impl Ground {
 
     /// Whether a mapping leads to that database, as far as it can be opened here.
     fn leads_to(&self, cell: &Cell, database_url: &str) -> bool {
-        self.admin.secrets().url(cell, Which::Database).is_ok_and(|theirs| theirs == database_url)
+        let ways = self.admin.secrets().ways(cell, Which::Database);
+        ways.is_ok_and(|(theirs, _)| theirs.iter().any(|theirs| theirs == database_url))
     }
 
     /// The region that was given, or the API's.

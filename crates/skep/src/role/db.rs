@@ -68,6 +68,8 @@ async fn map_cell0(db: &api_db::Db, url: &str, config: &Config, env: &Env) -> Re
         region: String::new(),
         database_url: secrets.seal(env, CellId::ZERO, Which::Database, url)?,
         transport_url: String::new(),
+        second_database_url: String::new(),
+        second_transport_url: String::new(),
         state: CellState::Active,
         version: 1,
     };

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use api_db::cells::{self, Change};
 use model::{Cell, CellId, CellState, Fault};
-use router::{Secrets, Which};
+use router::Which;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sql::{Error, Work};
 
 use super::life::may_become;
+use super::slots::{agree, free_url, named, same_urls};
 use super::view::CellView;
 use super::{Admin, By, Denied, Why, close, pick, url};
 
@@ -70,7 +71,18 @@ impl Admin {
         }
         let id = if is_cell0 { CellId::ZERO } else { self.env.id() };
         let NewCell { name, region, database_url, transport_url, state } = new;
-        let cell = Cell { id, name, region, database_url, transport_url, state, version: 1 };
+        let none = String::new;
+        let cell = Cell {
+            id,
+            name,
+            region,
+            database_url,
+            transport_url,
+            second_database_url: none(),
+            second_transport_url: none(),
+            state,
+            version: 1,
+        };
         let all = self.mappings().await?;
         if let Some(known) = all.iter().find(|known| known.name == cell.name || known.id == cell.id) {
             let same = known.region == cell.region && same_urls(&self.secrets, known, &cell);
@@ -85,7 +97,9 @@ impl Admin {
                 }
             };
         }
-        free_urls(&self.secrets, &all, cell.id, Some(&cell.database_url), Some(&cell.transport_url))?;
+        for (which, url) in [(Which::Database, &cell.database_url), (Which::Transport, &cell.transport_url)] {
+            free_url(&self.secrets, &all, cell.id, which, url)?;
+        }
         let mut stored = cell.clone();
         stored.database_url = self.secrets.seal(&self.env, cell.id, Which::Database, &cell.database_url)?;
         stored.transport_url =
@@ -164,20 +178,12 @@ impl Admin {
                 return Err(Denied::new(Why::NameTaken, format!("a cell '{name}' is mapped already")));
             }
         }
-        if let Some(url) = &change.database_url {
-            self.check_database(url)?;
-        }
-        if let Some(url) = &change.transport_url {
-            if known.is_cell0() {
-                return Err(Denied::new(
-                    Why::Cell0,
-                    "cell0 is a database and nothing else: it has no broker",
-                ));
+        for (which, url) in named(&mut change) {
+            if let Some(url) = url {
+                self.check_url(&all, &known, which, url)?;
             }
-            self.check_transport(url)?;
         }
-        let (database, transport) = (change.database_url.as_deref(), change.transport_url.as_deref());
-        free_urls(&self.secrets, &all, known.id, database, transport)?;
+        agree(&known, &change)?;
         if known.is_cell0() && change.state.is_some_and(|state| state != CellState::Active) {
             return Err(Denied::new(
                 Why::Cell0,
@@ -189,11 +195,13 @@ impl Admin {
         }
         let known = self.opened(&known);
         let mut next = known.clone();
-        let Change { name, database_url, transport_url, state } = change.clone();
-        next.name = name.unwrap_or(next.name);
-        next.database_url = database_url.unwrap_or(next.database_url);
-        next.transport_url = transport_url.unwrap_or(next.transport_url);
-        next.state = state.unwrap_or(next.state);
+        let given = change.clone();
+        next.name = given.name.unwrap_or(next.name);
+        next.database_url = given.database_url.unwrap_or(next.database_url);
+        next.transport_url = given.transport_url.unwrap_or(next.transport_url);
+        next.second_database_url = given.second_database_url.unwrap_or(next.second_database_url);
+        next.second_transport_url = given.second_transport_url.unwrap_or(next.second_transport_url);
+        next.state = given.state.unwrap_or(next.state);
         if dry_run || (next == known && projects.is_none()) {
             return self.view(next).await;
         }
@@ -202,9 +210,7 @@ impl Admin {
             detail["projects"] = json!(projects);
         }
         let (id, version) = (known.id, known.version);
-        for (url, which) in
-            [(&mut change.database_url, Which::Database), (&mut change.transport_url, Which::Transport)]
-        {
+        for (which, url) in named(&mut change) {
             if let Some(url) = url {
                 *url = self.secrets.seal(&self.env, id, which, url)?;
             }
@@ -232,28 +238,6 @@ impl Admin {
             .into()),
         }
     }
-
-    /// Refuses a broker's URL that could not be used.
-    fn check_transport(&self, template: &str) -> Result<(), Denied> {
-        let bad = |why: String| Denied::new(Why::Bad, format!("transport URL: {why}"));
-        let filled = self.secrets.fill(Which::Transport, template).map_err(|fault| bad(fault.message))?;
-        let bus = self.connector.connect(&filled, Default::default()).map_err(|fault| bad(fault.message))?;
-        tokio::spawn(async move { bus.close().await });
-        Ok(())
-    }
-
-    /// Refuses a database's URL that could not be used. Nothing is connected.
-    fn check_database(&self, template: &str) -> Result<(), Denied> {
-        let bad = |why: String| Denied::new(Why::Bad, why);
-        let url = self.secrets.fill(Which::Database, template);
-        let url = url.map_err(|fault| bad(format!("database URL: {}", fault.message)))?;
-        match cell_db::Db::open(&sql::Settings::new(url)) {
-            Ok(db) => close(db),
-            Err(Error::Statement(why)) => return Err(bad(why)),
-            Err(why) => return Err(bad(why.to_string())),
-        }
-        Ok(())
-    }
 }
 
 fn plain(text: &str, what: &str) -> Result<(), Denied> {
@@ -269,51 +253,30 @@ fn plain(text: &str, what: &str) -> Result<(), Denied> {
     }
 }
 
-/// Refuses URLs that lead to another cell. Templates are compared by what they stand for here.
-fn free_urls(
-    secrets: &Secrets,
-    all: &[Cell],
-    id: CellId,
-    database: Option<&str>,
-    transport: Option<&str>,
-) -> Result<(), Denied> {
-    let clash = |wanted: Option<&str>, other: &Cell, which| {
-        let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return false };
-        // What cannot be opened here leads nowhere from here.
-        let Ok(theirs) = secrets.template(other, which) else { return false };
-        let full = |template: String| secrets.fill(which, &template).unwrap_or(template);
-        full(wanted.to_owned()) == full(theirs)
-    };
-    for other in all.iter().filter(|other| other.id != id) {
-        let which = match clash(database, other, Which::Database) {
-            true => "database",
-            false if clash(transport, other, Which::Transport) => "transport",
-            false => continue,
-        };
-        let why = format!("the {which} URL is that of cell {} ({}) already", other.name, other.id);
-        return Err(Denied::new(Why::UrlTaken, why));
-    }
-    Ok(())
-}
-
-fn same_urls(secrets: &Secrets, a: &Cell, b: &Cell) -> bool {
-    let full = |cell: &Cell, which| {
-        let template = secrets.template(cell, which).ok()?;
-        Some(secrets.fill(which, &template).unwrap_or(template))
-    };
-    Which::ALL.into_iter().all(|which| full(a, which).is_some_and(|url| full(b, which) == Some(url)))
-}
-
 fn told(cell: &Cell) -> Value {
     let Cell { name, region, state, .. } = cell;
     let (database, transport) = (url::mask(&cell.database_url), url::mask(&cell.transport_url));
-    json!({"name": name, "region": region, "state": state, "database_url": database, "transport_url": transport})
+    let mut told = json!({"name": name, "region": region, "state": state, "database_url": database,
+        "transport_url": transport});
+    for (key, second) in [
+        ("second_database_url", &cell.second_database_url),
+        ("second_transport_url", &cell.second_transport_url),
+    ] {
+        if !second.is_empty() {
+            told[key] = json!(url::mask(second));
+        }
+    }
+    told
 }
 
 /// What differs between two mappings, secrets left out.
 fn changed(from: &Cell, to: &Cell) -> Value {
-    let (Value::Object(from), Value::Object(to)) = (told(from), told(to)) else { return json!({}) };
+    let (Value::Object(from), Value::Object(mut to)) = (told(from), told(to)) else { return json!({}) };
     let mut detail = Map::new();
+    for key in from.keys() {
+        // What is there no more.
+        to.entry(key.as_str()).or_insert(Value::Null);
+    }
     for (key, new) in to {
         let old = from.get(&key).cloned().unwrap_or_default();
         // A password that changed is hidden on both sides: that it changed is worth telling.

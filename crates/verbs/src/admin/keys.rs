@@ -2,11 +2,12 @@
 
 use api_db::cells::{self, Change};
 use model::{Cell, CellId};
-use router::{Which, sealed_with};
+use router::sealed_with;
 use serde::Serialize;
 use serde_json::json;
 use sql::Work;
 
+use super::slots::named;
 use super::{Admin, By, Denied, Why, only_admins};
 
 /// How often a mapping that others change at the same time is tried again.
@@ -55,15 +56,15 @@ impl Admin {
     /// Seals one mapping anew; whether there was anything to do. [`Why::Dark`] if it cannot be done.
     async fn reseal(&self, by: &By, mut cell: Cell, dry_run: bool) -> Result<bool, Denied> {
         for _ in 0..TRIES {
-            let Some(change) = self.anew(&cell)? else { return Ok(false) };
+            let Some(mut change) = self.anew(&cell)? else { return Ok(false) };
             if dry_run {
                 return Ok(true);
             }
-            let keys = |from: &str, to: &Option<String>| {
-                to.as_deref().map(|to| json!([sealed_with(from), sealed_with(to)]))
-            };
-            let detail = json!({"database_url": keys(&cell.database_url, &change.database_url),
-                "transport_url": keys(&cell.transport_url, &change.transport_url)});
+            let mut detail = json!({});
+            for (which, to) in named(&mut change) {
+                let keys = to.as_deref().map(|to| json!([sealed_with(which.of(&cell)), sealed_with(to)]));
+                detail[format!("{}_url", which.word().replace(' ', "_"))] = json!(keys);
+            }
             let entry = self.entry(by, "cell.rotate-keys")?;
             let (id, version) = (cell.id, cell.version);
             let written = self.db.write(move |tx| -> Work<'_, bool> {
@@ -92,17 +93,17 @@ impl Admin {
     /// The URLs of a cell that are not sealed with the first key, sealed with it; nothing if there are none.
     fn anew(&self, cell: &Cell) -> Result<Option<Change>, Denied> {
         let mut change = Change::default();
-        for (which, url) in
-            [(Which::Database, &mut change.database_url), (Which::Transport, &mut change.transport_url)]
-        {
+        let mut any = false;
+        for (which, url) in named(&mut change) {
             if !self.secrets.is_current(cell, which)? {
                 let template = self.secrets.template(cell, which);
                 let template = template.map_err(|fault| {
                     Denied::new(Why::Dark, format!("cell {}: {}", cell.name, fault.message))
                 })?;
                 *url = Some(self.secrets.seal(&self.env, cell.id, which, &template)?);
+                any = true;
             }
         }
-        Ok((change.database_url.is_some() || change.transport_url.is_some()).then_some(change))
+        Ok(any.then_some(change))
     }
 }

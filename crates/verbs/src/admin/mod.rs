@@ -6,6 +6,7 @@
 
 mod archive;
 mod cells;
+mod credentials;
 mod denied;
 mod discover;
 mod doctor;
@@ -22,6 +23,8 @@ mod processes;
 mod remove;
 mod restored;
 mod restored_api;
+mod rotate;
+mod slots;
 pub mod url;
 mod view;
 
@@ -33,7 +36,7 @@ use cell_db::Tx as CellTx;
 use futures::future::join_all;
 use model::drill::Gate;
 use model::{Caller, Cell, Context, Env, Fault, FaultKind, Timestamp};
-use router::{CellHandle, Router, Secrets, Which};
+use router::{CellHandle, Router, Secrets};
 use serde_json::Value;
 use sql::{Error, Work};
 use uuid::Uuid;
@@ -56,6 +59,7 @@ pub use processes::ProcessView;
 pub use remove::Removed;
 pub use restored::ConfirmedCell;
 pub use restored_api::ConfirmedApi;
+pub use rotate::{Rotated, Rotation, Step};
 pub use view::CellView;
 
 use crate::Verbs;
@@ -211,7 +215,7 @@ impl Admin {
 
     /// Opens a cell's database for a few calls. A SQLite file is not made.
     pub(crate) fn open(&self, cell: &Cell) -> Result<cell_db::Db, Error> {
-        open(self.secrets.url(cell, Which::Database)?, false, DEADLINE)
+        self.open_within(cell, DEADLINE)
     }
 }
 

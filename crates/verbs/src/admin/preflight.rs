@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use cell_db::roster::{self, Counts, Detail};
-use model::Cell;
+use cell_db::summary;
+use model::{Cell, Summary, Timestamp};
+use rpc::Bus;
 use serde::Serialize;
 use sql::Work;
 
@@ -86,28 +88,7 @@ impl Admin {
 
     /// Declares the cell's queues, or only looks whether they are there, within [`super::DEADLINE`].
     pub(super) async fn queues(&self, cell: &Cell, declare: bool) -> Result<(), String> {
-        let connect = async {
-            let bus = self
-                .connector
-                .connect(&self.secrets.url(cell, router::Which::Transport)?, Default::default())?;
-            Ok::<_, model::Fault>(bus)
-        };
-        let bus = connect.await.map_err(|fault| fault.message)?;
-        let done = async {
-            while !bus.is_connected() {
-                tokio::time::sleep(LOOK).await;
-            }
-            match declare {
-                true => bus.declare().await,
-                false => bus.is_declared().await,
-            }
-        };
-        let done = tokio::time::timeout(super::DEADLINE, done).await;
-        tokio::spawn(async move { bus.close().await });
-        match done {
-            Ok(done) => done.map_err(|fault| fault.message),
-            Err(_) => Err("does not answer, or refuses the user or vhost".to_owned()),
-        }
+        queues_by(self.bus(cell).map_err(|fault| fault.message)?, declare).await
     }
 
     async fn database(&self, cell: &Cell) -> Vec<Check> {
@@ -126,19 +107,22 @@ impl Admin {
             }
         };
         if !cell.is_cell0() && checks.iter().all(|check| check.ok) {
-            let inside = db.read(|tx| -> Work<'_, (Counts, Vec<Detail>)> {
-                Box::pin(async move { Ok((roster::counts(tx).await?, roster::hosts(tx).await?)) })
+            let inside = db.read(|tx| -> Work<'_, (Counts, Vec<Detail>, Summary)> {
+                Box::pin(async move {
+                    let summary = summary::read(tx).await?.map(|(_, summary)| summary);
+                    Ok((roster::counts(tx).await?, roster::hosts(tx).await?, summary.unwrap_or_default()))
+                })
             });
             match inside.await {
                 Err(error) => checks.push(check("hosts", false, reason(&error))),
-                Ok((counts, hosts)) => checks.extend(self.inside(counts, &hosts)),
+                Ok((counts, hosts, summary)) => checks.extend(self.inside(counts, &hosts, &summary)),
             }
         }
         close(db);
         checks
     }
 
-    fn inside(&self, counts: Counts, hosts: &[Detail]) -> Vec<Check> {
+    fn inside(&self, counts: Counts, hosts: &[Detail], summary: &Summary) -> Vec<Check> {
         let now = self.env.now();
         let mut checks = Vec::new();
         match counts.published {
@@ -154,10 +138,15 @@ impl Admin {
                 checks.push(check("clocks", ahead <= AHEAD, detail));
             }
         }
-        let other: Vec<String> = hosts
-            .iter()
-            .filter(|detail| !detail.silent && !within_one_release(&detail.version, VERSION))
-            .map(|detail| format!("{} has {}", detail.host.name, detail.version))
+        let agents = hosts.iter().filter(|detail| !detail.silent);
+        let agents = agents.map(|detail| (format!("the agent of {}", detail.host.name), &detail.version));
+        let lately = |at: &Timestamp| summary.at.since(*at) <= FRESH;
+        let conductors = summary.releases.iter().filter(|(_, at)| lately(at));
+        let conductors = conductors.map(|(release, _)| ("a conductor".to_owned(), release));
+        let other: Vec<String> = conductors
+            .chain(agents)
+            .filter(|(_, version)| !within_one_release(version, VERSION))
+            .map(|(who, version)| format!("{who} has {version}"))
             .collect();
         checks.push(match other.is_empty() {
             true => check("versions", true, format!("within one release of {VERSION}")),
@@ -166,6 +155,25 @@ impl Admin {
         let detail = format!("{} of {} take new instances", counts.hosts_ready, counts.hosts);
         checks.push(check("hosts", counts.hosts_ready > 0, detail));
         checks
+    }
+}
+
+/// Declares a cell's queues, or only looks whether they are there, within [`super::DEADLINE`]; closes the bus.
+pub(super) async fn queues_by(bus: Bus, declare: bool) -> Result<(), String> {
+    let done = async {
+        while !bus.is_connected() {
+            tokio::time::sleep(LOOK).await;
+        }
+        match declare {
+            true => bus.declare().await,
+            false => bus.is_declared().await,
+        }
+    };
+    let done = tokio::time::timeout(super::DEADLINE, done).await;
+    tokio::spawn(async move { bus.close().await });
+    match done {
+        Ok(done) => done.map_err(|fault| fault.message),
+        Err(_) => Err("does not answer, or refuses the user or vhost".to_owned()),
     }
 }
 

@@ -32,8 +32,7 @@ impl Admin {
     }
 
     async fn probed(&self, cell: &Cell) -> Result<String, Denied> {
-        let bus =
-            self.connector.connect(&self.secrets.url(cell, router::Which::Transport)?, Default::default())?;
+        let bus = self.bus(cell)?;
         let probed = self.probe_by(cell, &bus).await;
         tokio::spawn(async move { bus.close().await });
         probed

@@ -17,7 +17,7 @@ use sql::{Error, Work};
 use uuid::Uuid;
 
 use super::probe::PROJECT;
-use super::{Admin, By, Denied, Why, close, open};
+use super::{Admin, By, Denied, Why, close};
 
 /// Rows that are compared at a time.
 pub(super) const PAGE: i64 = 256;
@@ -297,7 +297,7 @@ impl Admin {
         F: for<'t> Fn(&'t mut cell_db::Tx) -> Work<'t, ()> + Send + Sync + 'static,
     {
         let written = async {
-            let db = open(self.secrets.url(cell, router::Which::Database)?, false, LONG)?;
+            let db = self.open_within(cell, LONG)?;
             let answer = db.write(work).await;
             close(db);
             answer

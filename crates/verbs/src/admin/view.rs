@@ -34,6 +34,12 @@ pub struct CellView {
     pub database_url: String,
     /// URL of its broker, without secrets unless they were asked for.
     pub transport_url: String,
+    /// While its credentials are rotated: the other URL of its database, without secrets unless they were asked for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub second_database_url: String,
+    /// The same of its broker.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub second_transport_url: String,
     /// Hosts mapped to it.
     pub mapped_hosts: i64,
     /// Instances mapped to it that are not known to be gone.
@@ -113,6 +119,8 @@ impl Admin {
             if secrets {
                 let opened = self.opened(cell);
                 (view.database_url, view.transport_url) = (opened.database_url, opened.transport_url);
+                view.second_database_url = opened.second_database_url;
+                view.second_transport_url = opened.second_transport_url;
             }
             view.mapped_hosts = hosts.iter().filter(|mapping| mapping.cell == cell.id).count() as i64;
             view.mapped_instances = instances.get(&cell.id).map_or(0, |counts| counts.live);
@@ -177,8 +185,8 @@ impl Admin {
     pub(super) fn opened(&self, cell: &Cell) -> Cell {
         let open =
             |which| self.secrets.template(cell, which).unwrap_or_else(|why| format!("({})", why.message));
-        let (database_url, transport_url) = (open(Which::Database), open(Which::Transport));
-        Cell { database_url, transport_url, ..cell.clone() }
+        let [database_url, transport_url, second_database_url, second_transport_url] = Which::ALL.map(open);
+        Cell { database_url, transport_url, second_database_url, second_transport_url, ..cell.clone() }
     }
 
     /// A cell of which only the mapping is known, without its secrets.
@@ -198,6 +206,8 @@ fn blank(cell: Cell) -> CellView {
         id: cell.id,
         database_url: url::mask(&cell.database_url),
         transport_url: url::mask(&cell.transport_url),
+        second_database_url: url::mask(&cell.second_database_url),
+        second_transport_url: url::mask(&cell.second_transport_url),
         name: cell.name,
         region: cell.region,
         state: cell.state,
