@@ -254,7 +254,10 @@ mod tests {
         let mut waits = Box::pin(room.enter(Lane::Ordinary, &env));
         assert!(futures::poll!(&mut waits).is_pending());
         assert!(room.enter(Lane::Ordinary, &env).await.is_err(), "the queue is full: told at once");
-        assert!(futures::poll!(Box::pin(room.look(Lane::Ordinary, &env))).is_pending(), "held back for as long");
+        assert!(
+            futures::poll!(Box::pin(room.look(Lane::Ordinary, &env))).is_pending(),
+            "held back for as long"
+        );
         room.look(Lane::Delete, &env).await.expect("has places of its own");
         room.look(Lane::Admin, &env).await.expect("has places of its own");
         drop(taken);
