@@ -375,8 +375,16 @@ impl Docker {
     /// # Errors
     /// What the command said, if it failed or took longer than a minute.
     pub fn try_cli(&self, arguments: &[&str]) -> Result<String, String> {
+        self.try_cli_within(60, arguments)
+    }
+
+    /// The same with so many seconds for it.
+    ///
+    /// # Errors
+    /// What the command said, if it failed or took longer.
+    pub fn try_cli_within(&self, seconds: u32, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new("timeout");
-        command.args(["60", "docker", "-H", &self.url]).args(arguments);
+        command.arg(seconds.to_string()).args(["docker", "-H", &self.url]).args(arguments);
         finish(command)
     }
 
