@@ -232,6 +232,30 @@ async fn a_dark_cell_costs_its_own_users_only() {
     at_rest(&cloud).await;
 }
 
+/// As when a later release publishes it: the cell answers, but not with what this one can read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_whose_summary_cannot_be_read_is_not_silent() {
+    let cloud = Cloud::start(Plan { cells: 1, hosts: 1, ..Plan::default() }).await;
+    every_cell_takes_some(&cloud).await;
+    let db: cell_db::Db =
+        sql::Db::open(&sql::Settings::new(&cloud.cells[0].cell.database_url)).expect("opens");
+    let change = async |sql: &'static str| {
+        let changed =
+            db.write(move |tx| -> sql::Work<'_, u64> { Box::pin(async move { tx.exec(sql, vec![]).await }) });
+        changed.await.expect("is changed");
+    };
+    change("ALTER TABLE summary RENAME TO summary_of_a_later_release").await;
+    let ids = boot_many(&cloud, 3).await;
+    for id in &ids {
+        reaches(&cloud, *id, "ACTIVE").await;
+    }
+    change("ALTER TABLE summary_of_a_later_release RENAME TO summary").await;
+    for id in &ids {
+        delete(&cloud, *id).await;
+    }
+    all_gone(&cloud, &ids).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_lost_doubled_late_and_reordered_cost_latency_only() {
     let cloud = Cloud::start(Plan::default()).await;

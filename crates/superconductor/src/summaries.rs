@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api_db::state::Asked;
 use model::{Cell, CellId, CellState, Env, Incarnation, Summary};
-use router::{CellHandle, Router, scatter};
+use router::{CellHandle, Health, Router, scatter};
 use scheduler::cells::{Candidate, Snapshot};
 use sql::Work;
 use tokio::time::timeout;
@@ -33,7 +33,8 @@ pub(crate) struct Summaries {
 }
 
 impl Summaries {
-    /// Reads a cell's summary, and remembers that it did or did not answer.
+    /// Reads a cell's summary, and remembers that it did or did not answer. A cell that answered something else
+    /// than what was asked for stays as it was last heard: what it has room for is decided by its claims.
     pub(crate) async fn read(&self, env: &Env, handle: &CellHandle) {
         let at = env.monotonic();
         let read = handle
@@ -41,11 +42,30 @@ impl Summaries {
                 Box::pin(async move { cell_db::summary::read(tx).await })
             })
             .await;
-        self.put(handle.cell.id, read.ok().map(|published| Answer { published, at }));
+        match read {
+            Ok(published) => self.put(handle.cell.id, Some(Answer { published, at })),
+            Err(error) => {
+                if !self.failed(handle) {
+                    tracing::debug!(cell.name = handle.cell.name, %error, "a summary cannot be read");
+                }
+            }
+        }
+    }
+
+    /// After a call to a cell that failed: whether the cell is silent, which is remembered until it is heard again.
+    /// A refusal is an answer, and so is what another call was told meanwhile; that too many of our own calls wait
+    /// says nothing. But one call that nobody answered is enough, long before the breaker opens: what is bound to a
+    /// cell that does not answer may have to stay bound to it.
+    pub(crate) fn failed(&self, handle: &CellHandle) -> bool {
+        let silent = handle.health() != Health::Up;
+        if silent {
+            self.silent(handle.cell.id);
+        }
+        silent
     }
 
     /// Remembers that a cell does not answer, until it is heard again.
-    pub(crate) fn silent(&self, cell: CellId) {
+    fn silent(&self, cell: CellId) {
         self.put(cell, None);
     }
 

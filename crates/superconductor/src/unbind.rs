@@ -7,16 +7,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use api_db::mappings::{self, Unbind};
 use api_db::state::{self, Build};
 use model::bug::{Bug, planted};
 use model::failpoint::RETARGET;
-use model::{CellId, Fault};
+use model::{CellId, Fault, Timestamp};
 use sql::{Error, Work};
 use tasks::{Lease, store};
 
 use crate::{Job, Step, Superconductor, settle, work};
+
+/// Longest until what was taken back from a cell that answers is bound again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What may have reached the cell of a binding.
 #[derive(Debug, Default)]
@@ -53,8 +57,8 @@ impl Sent {
 pub(crate) async fn failed(shared: &Superconductor, cell: CellId, jobs: Vec<Arc<Job>>, fault: &Fault) {
     let (free, bound): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.sent.is_nothing());
     if !free.is_empty() {
-        shared.summaries.silent(cell);
-        match shared.env.step(RETARGET, || unbind(shared, cell, &free, fault)).await {
+        let silent = shared.router.cell(cell).is_ok_and(|handle| shared.summaries.failed(&handle));
+        match shared.env.step(RETARGET, || unbind(shared, cell, (&free, silent), fault)).await {
             Ok(()) => {
                 shared.let_go(free.len());
                 shared.look.notify_one();
@@ -67,7 +71,14 @@ pub(crate) async fn failed(shared: &Superconductor, cell: CellId, jobs: Vec<Arc<
     }
 }
 
-async fn unbind(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>], why: &Fault) -> Result<(), Error> {
+/// Takes the bindings of these jobs back. While their cell is not silent they may be bound to it again, and are leased
+/// after a while, so as not to ask it over and over.
+async fn unbind(
+    shared: &Superconductor,
+    cell: CellId,
+    (jobs, silent): (&[Arc<Job>], bool),
+    why: &Fault,
+) -> Result<(), Error> {
     let now = shared.env.now();
     let mut freed = Vec::new();
     for job in jobs {
@@ -75,7 +86,9 @@ async fn unbind(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>], why: &
         let state = state::to_json(&Build::Pick { refused: refused.clone(), asked: Vec::new() })?;
         let unbind =
             Unbind { id: job.mapping.id, saga_token: job.mapping.saga_token, epoch: job.mapping.epoch };
-        freed.push((job.task.lease, state, unbind));
+        let wait = store::backoff(&shared.env, job.task.lease.attempt).min(AGAIN);
+        let again = if silent { now } else { now.plus(wait) };
+        freed.push((job.task.lease, state, again, unbind));
     }
     let (freed, why) = (Arc::new(freed), why.message.clone());
     let count = shared
@@ -83,10 +96,11 @@ async fn unbind(shared: &Superconductor, cell: CellId, jobs: &[Arc<Job>], why: &
         .write(move |tx| -> Work<'_, usize> {
             let (freed, why) = (freed.clone(), why.clone());
             Box::pin(async move {
-                let states = freed.iter().map(|(lease, state, _)| (*lease, state.clone())).collect();
+                let states = freed.iter().map(|(lease, state, ..)| (*lease, state.clone())).collect();
                 let held = store::advance(tx, states).await?;
                 let ours = || freed.iter().filter(|(lease, ..)| held.contains(&lease.task));
-                let free: Vec<(Lease, _, String)> = ours().map(|(l, ..)| (*l, now, why.clone())).collect();
+                let free: Vec<(Lease, Timestamp, String)> =
+                    ours().map(|(lease, _, again, _)| (*lease, *again, why.clone())).collect();
                 store::release(tx, free).await?;
                 let unbinds: Vec<Unbind> = ours().map(|(.., unbind)| *unbind).collect();
                 if mappings::unbind(tx, &unbinds).await? < unbinds.len() as u64 {
