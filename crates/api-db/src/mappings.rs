@@ -90,10 +90,11 @@ pub async fn create(
     const MAPPING: &str = "INSERT INTO instance_mapping
         (id, project, user_id, cell, epoch, saga_token, state, created_at)
         VALUES ($1, $2, $3, NULL, 0, 0, 'live', $4)";
-    const SPEC: &str = "INSERT INTO request_spec (instance, spec) VALUES ($1, $2)";
+    const SPEC: &str = "INSERT INTO request_spec (instance, spec, counted_cores, counted_memory_mib)
+        VALUES ($1, $2, $3, $4)";
     tx.exec(MAPPING, args![id, spec.project.as_str(), spec.user.as_str(), created]).await?;
     let json = serde_json::to_value(spec).map_err(|error| Error::corrupt("a request spec", error))?;
-    tx.exec(SPEC, args![id, json]).await?;
+    tx.exec(SPEC, args![id, json, spec.flavor.vcpus, spec.flavor.memory_mib]).await?;
     usage::begin(tx, id, spec, created).await?;
     index::create(tx, id, spec, created).await
 }
@@ -254,7 +255,11 @@ async fn give_back(tx: &mut Tx, gone: &[Counted]) -> Result<(), Error> {
 /// Takes over what was changed of request specs, as cells' rows have them, where the index has applied just
 /// these rows: then nothing newer was heard of them.
 pub async fn amend(tx: &mut Tx, heard: &[Heard]) -> Result<(), Error> {
-    const SQL: &str = "UPDATE request_spec SET spec = $2 WHERE instance = $1 AND EXISTS (SELECT 1
+    // What an earlier release stored is counted as its spec says, and that may be another one from here on.
+    const SQL: &str = "UPDATE request_spec SET spec = $2,
+            counted_cores = COALESCE(counted_cores, CAST(spec->'flavor'->>'vcpus' AS BIGINT)),
+            counted_memory_mib = COALESCE(counted_memory_mib, CAST(spec->'flavor'->>'memory_mib' AS BIGINT))
+        WHERE instance = $1 AND EXISTS (SELECT 1
         FROM instance_index i WHERE i.instance = $1 AND i.epoch = $3 AND i.version = $4)";
     for heard in heard.iter().filter(|heard| heard.instance.spec.extra.amendments > 0) {
         let spec = &heard.instance.spec;
@@ -366,8 +371,8 @@ pub async fn adopt(
             (id, project, user_id, cell, epoch, saga_token, state, created_at) VALUES",
         tail: "ON CONFLICT (id) DO NOTHING RETURNING id",
     };
-    const SPEC: &str =
-        "INSERT INTO request_spec (instance, spec) VALUES ($1, $2) ON CONFLICT (instance) DO NOTHING";
+    const SPEC: &str = "INSERT INTO request_spec (instance, spec, counted_cores, counted_memory_mib)
+        VALUES ($1, $2, $3, $4) ON CONFLICT (instance) DO NOTHING";
     const QUOTA: &str = "INSERT INTO quota
             (project, instances, cores, memory_mib, max_instances, max_cores, max_memory_mib)
         VALUES ($1, 1, $2, $3, $4, $5, $6) ON CONFLICT (project) DO UPDATE SET
@@ -394,7 +399,7 @@ pub async fn adopt(
     for adopt in adopts.iter().filter(|adopt| mapped.contains(&adopt.heard.id())) {
         let (id, spec) = (adopt.heard.id(), &adopt.spec);
         let json = serde_json::to_value(spec).map_err(|error| Error::corrupt("a request spec", error))?;
-        tx.exec(SPEC, args![id, json]).await?;
+        tx.exec(SPEC, args![id, json, spec.flavor.vcpus, spec.flavor.memory_mib]).await?;
         usage::begin(tx, id, spec, adopt.created).await?;
         index::create(tx, id, spec, adopt.created).await?;
         index::apply(tx, std::slice::from_ref(&adopt.heard)).await?;
