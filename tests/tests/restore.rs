@@ -1,6 +1,9 @@
 //! Databases that are put back from a backup while hosts run on: nothing that runs is killed, nothing is made twice,
 //! what was deleted stays deleted, and what was done since is found again.
 
+#[path = "restore/sizes.rs"]
+mod sizes;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -215,6 +218,11 @@ async fn the_api_database_is_restored(postgres: bool) {
     delete(&cloud, deleted).await;
     act(&cloud, stopped, Action::Stop).await;
     reaches(&cloud, stopped, "SHUTOFF").await;
+    // The quota that is put back counts one of them as it was, and the other as it stays.
+    sizes::grow(&cloud, kept).await;
+    sizes::decide(&cloud, kept, Action::ConfirmResize).await;
+    reaches(&cloud, kept, "ACTIVE").await;
+    sizes::grow(&cloud, stopped).await;
     let new = boot(&cloud, "new").await;
     reaches(&cloud, new, "ACTIVE").await;
     at_rest(&cloud).await;
@@ -252,7 +260,10 @@ async fn the_api_database_is_restored(postgres: bool) {
     for id in [kept, waiting, new] {
         reaches(&cloud, id, "ACTIVE").await;
     }
+    reaches(&cloud, stopped, "VERIFY_RESIZE").await;
+    sizes::decide(&cloud, stopped, Action::RevertResize).await;
     reaches(&cloud, stopped, "SHUTOFF").await;
+    at_rest(&cloud).await;
     for id in [kept, waiting, new, stopped, meanwhile] {
         delete(&cloud, id).await;
     }

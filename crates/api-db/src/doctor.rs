@@ -28,6 +28,14 @@ pub async fn worked_on(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<InstanceId
     Ok(rows.into_iter().map(|(id,)| InstanceId(id)).collect())
 }
 
+/// Those of `ids` that some task works on which writes their rows in their cells, whatever is there.
+pub async fn written_anew(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<InstanceId>, Error> {
+    const SQL: Rows =
+        Rows { head: "SELECT subject FROM task WHERE kind <> 'resize/1' AND subject IN (VALUES", tail: ")" };
+    let rows: Vec<(Uuid,)> = tx.all_rows(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    Ok(rows.into_iter().map(|(id,)| InstanceId(id)).collect())
+}
+
 /// Where instances are mapped to, and whether they are not closed.
 pub async fn mappings(
     tx: &mut Tx,

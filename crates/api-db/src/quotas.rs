@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{InstanceId, RequestSpec};
-use sql::{Error, Json, args};
+use sql::{Error, Json, Rows, args};
+use uuid::Uuid;
 
 use crate::limits::{self, Effective};
 use crate::{Tx, groups};
@@ -124,4 +125,73 @@ pub async fn recount(
         Some(limits) => change(tx, project, more, limits).await,
         None => give_back(tx, project, more.map(|amount| -amount)).await,
     }
+}
+
+/// What is counted of these instances; those without a request spec are left out.
+pub(crate) async fn counted_of_each(
+    tx: &mut Tx,
+    ids: &[InstanceId],
+) -> Result<BTreeMap<InstanceId, Counted>, Error> {
+    const SQL: Rows = Rows {
+        head: "SELECT instance, spec, counted_cores, counted_memory_mib FROM request_spec
+            WHERE instance IN (VALUES",
+        tail: ")",
+    };
+    type Row = (Uuid, Json<RequestSpec>, Option<i64>, Option<i64>);
+    let rows: Vec<Row> = tx.all_keys(SQL, ids.iter().map(|id| args![*id]).collect()).await?;
+    let counted = |(id, spec, cores, memory): Row| (InstanceId(id), counted_of(&spec.0, cores, memory));
+    Ok(rows.into_iter().map(counted).collect())
+}
+
+/// A project whose sums are not those of its instances: instances, cores and memory (MiB).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uneven {
+    /// The project.
+    pub project: String,
+    /// What is counted for it.
+    pub counted: [i64; 3],
+    /// What its instances add up to.
+    pub sum: [i64; 3],
+}
+
+/// Every project whose sums are not those of its instances.
+pub async fn uneven(tx: &mut Tx) -> Result<Vec<Uneven>, Error> {
+    // One statement, because both change in one transaction and PostgreSQL shows each statement another moment.
+    const SQL: &str = "SELECT q.project, q.instances, q.cores, q.memory_mib,
+            COALESCE(s.n, 0), COALESCE(s.cores, 0), COALESCE(s.memory_mib, 0)
+        FROM quota q LEFT JOIN (SELECT m.project, COUNT(*) AS n,
+                CAST(SUM(COALESCE(r.counted_cores, CAST(r.spec->'flavor'->>'vcpus' AS BIGINT))) AS BIGINT) AS cores,
+                CAST(SUM(COALESCE(r.counted_memory_mib, CAST(r.spec->'flavor'->>'memory_mib' AS BIGINT))) AS BIGINT)
+                    AS memory_mib
+            FROM instance_mapping m JOIN request_spec r ON r.instance = m.id WHERE m.state <> 'deleted'
+            GROUP BY m.project) s ON s.project = q.project
+        WHERE q.instances <> COALESCE(s.n, 0) OR q.cores <> COALESCE(s.cores, 0)
+            OR q.memory_mib <> COALESCE(s.memory_mib, 0)
+        ORDER BY q.project";
+    type Row = (String, i64, i64, i64, i64, i64, i64);
+    let rows: Vec<Row> = tx.all(SQL, vec![]).await?;
+    let uneven = |(project, n, cores, memory, own_n, own_cores, own_memory): Row| Uneven {
+        project,
+        counted: [n, cores, memory],
+        sum: [own_n, own_cores, own_memory],
+    };
+    Ok(rows.into_iter().map(uneven).collect())
+}
+
+/// Sets a project's sums to those of its instances.
+pub async fn even(tx: &mut Tx, project: &str) -> Result<(), Error> {
+    // Held first: whoever has changed an instance's amounts and waits for it changes the sum afterwards, and what was
+    // committed before is seen by the second statement.
+    const HOLD: &str = "UPDATE quota SET instances = instances WHERE project = $1";
+    const SUM: &str = "SELECT COUNT(*),
+            CAST(COALESCE(SUM(COALESCE(r.counted_cores, CAST(r.spec->'flavor'->>'vcpus' AS BIGINT))), 0) AS BIGINT),
+            CAST(COALESCE(SUM(COALESCE(r.counted_memory_mib, CAST(r.spec->'flavor'->>'memory_mib' AS BIGINT))), 0)
+                AS BIGINT)
+        FROM instance_mapping m JOIN request_spec r ON r.instance = m.id
+        WHERE m.project = $1 AND m.state <> 'deleted'";
+    const SET: &str = "UPDATE quota SET instances = $2, cores = $3, memory_mib = $4 WHERE project = $1";
+    tx.exec(HOLD, args![project]).await?;
+    let sum: Option<(i64, i64, i64)> = tx.opt(SUM, args![project]).await?;
+    let (n, cores, memory_mib) = sum.unwrap_or_default();
+    tx.exec(SET, args![project, n, cores, memory_mib]).await.map(drop)
 }

@@ -4,6 +4,8 @@
 //! Until then no task is leased, so that nothing is bound a second time of which the binding was lost. What is asked
 //! for meanwhile is accepted and waits.
 
+use std::collections::BTreeMap;
+
 use model::{CellId, Incarnation, InstanceId, TaskId, Timestamp};
 use serde_json::Value;
 use sql::{Error, Json, Rows, args, migrate};
@@ -11,7 +13,8 @@ use tasks::{NewTask, store};
 use uuid::Uuid;
 
 use crate::mappings::{self, Mapping, State};
-use crate::state::{self, BUILD, Build};
+use crate::quotas::{self, Counted};
+use crate::state::{self, BUILD, Build, RESIZE};
 use crate::{Tx, cells};
 
 /// What the fencing counters of all instances are raised by: more than they can have moved since any backup.
@@ -58,6 +61,8 @@ pub struct Seen {
     pub saga_token: i64,
     /// How it stands there.
     pub fate: Fate,
+    /// What the project's quota has to count of it: the larger of its size and of one that is kept for it.
+    pub counted: Counted,
 }
 
 /// How an instance stands in a cell.
@@ -80,7 +85,7 @@ pub struct Compared {
     pub moved: u64,
     /// Closed, because they were deleted.
     pub closed: u64,
-    /// Mapped to a cell that has never heard of them, and worked on by nobody.
+    /// Mapped to a cell that has never heard of them, and made by nobody.
     pub lost: Vec<Mapping>,
 }
 
@@ -106,7 +111,10 @@ pub async fn compare(
     let held = mappings::hold(tx, &known).await?;
     let tasks: Vec<(Uuid, String, Json<Value>)> =
         tx.all_keys(TASKS, known.iter().map(|id| args![*id]).collect()).await?;
+    let counted = quotas::counted_of_each(tx, &known).await?;
     let mut out = Compared::default();
+    // Projects' sums are held until the commit: everybody takes them in one order.
+    let mut grown: BTreeMap<String, Vec<(InstanceId, Counted)>> = BTreeMap::new();
     for mapping in held {
         let task = tasks.iter().find(|(subject, ..)| *subject == mapping.id.uuid());
         let bound = task.and_then(|(_, _, state)| match serde_json::from_value(state.0.clone()) {
@@ -115,9 +123,14 @@ pub async fn compare(
         });
         let follow = ids.iter().find(|(id, _)| *id == mapping.id).map(|(_, follow)| *follow);
         let is_build = task.is_none_or(|(_, kind, _)| kind == BUILD);
+        // A change of its size that is under way counts by itself, and ends where there is nothing to be changed.
+        let is_resize = task.is_some_and(|(_, kind, _)| kind == RESIZE);
         match (mapping.state, seen(mapping.id), follow) {
             (State::Deleted, ..) | (_, _, None) => {}
             (_, Some(seen @ Seen { fate: Fate::Settled | Fate::Building, .. }), Some(follow)) => {
+                if !is_resize && counted.get(&mapping.id).is_some_and(|known| *known != seen.counted) {
+                    grown.entry(mapping.project.clone()).or_default().push((mapping.id, seen.counted));
+                }
                 let moved = mapping.cell != Some(seen.cell) || mapping.epoch != seen.epoch;
                 if moved {
                     rebind(tx, mapping.id, seen).await?;
@@ -136,9 +149,14 @@ pub async fn compare(
                 close(tx, &mapping, now).await?;
                 out.closed += 1;
             }
-            (State::Live, None, _) if task.is_none() && mapping.cell.is_some() => out.lost.push(mapping),
+            (State::Live, None, _) if (task.is_none() || is_resize) && mapping.cell.is_some() => {
+                out.lost.push(mapping);
+            }
             _ => {}
         }
+    }
+    for (id, now) in grown.into_values().flatten() {
+        quotas::recount(tx, id, now, None).await?;
     }
     Ok(out)
 }

@@ -115,8 +115,9 @@ pub(crate) async fn finish(
     tx.exec_rows(SQL, rows).await.map(drop)
 }
 
-/// Ends one action in a failure.
-pub(crate) async fn fail(tx: &mut Tx, id: Uuid, why: &Fault, now: Timestamp) -> Result<(), Error> {
-    const SQL: &str = "UPDATE action SET finished_at = $2, result = 'Error', message = $3 WHERE id = $1";
-    tx.exec(SQL, args![id, now, why.message.as_str()]).await.map(drop)
+/// Ends one action, well or in a failure.
+pub(crate) async fn end(tx: &mut Tx, id: Uuid, why: Option<&Fault>, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "UPDATE action SET finished_at = $2, result = $3, message = $4 WHERE id = $1";
+    let result = if why.is_none() { "Success" } else { "Error" };
+    tx.exec(SQL, args![id, now, result, why.map(|why| why.message.as_str())]).await.map(drop)
 }

@@ -39,6 +39,8 @@ pub enum Wished {
     Begun,
     /// It was written, or refused, before.
     Before,
+    /// It has that size already, as after a restore of the cell's database whose hosts have told so.
+    Had,
     /// The row's state forbids it; this is recorded, so that it stays so.
     Refused(Fault),
 }
@@ -54,13 +56,15 @@ struct Row {
     power: String,
     phase: String,
     host: Option<Uuid>,
+    spec: Json<RequestSpec>,
 }
 
 pub(crate) fn phase(word: &str) -> Result<Phase, Error> {
     Phase::parse(word).ok_or_else(|| Error::corrupt("instance.phase", word))
 }
 
-/// Writes a wish into the instance's row, once, whoever writes it first: the verb or the task that outlives it.
+/// Writes a wish into the instance's row, once, whoever writes it first: the verb or the task that outlives it. What
+/// comes of it is recorded also if there is no such row, so that who waits for it does not do so for ever.
 ///
 /// # Errors
 /// [`Error::Stale`] if the row has moved on, or a later task has been here; [`restored::refuse_held`].
@@ -71,25 +75,32 @@ pub async fn wish(
     now: Timestamp,
 ) -> Result<Wished, Error> {
     const READ: &str =
-        "SELECT epoch, saga_token, version, intent, stage, task, power, phase, host FROM instance
+        "SELECT epoch, saga_token, version, intent, stage, task, power, phase, host, spec FROM instance
         WHERE id = $1";
     const WRITE: &str = "UPDATE instance SET saga_token = $3, op_token = op_token + 1, version = version + 1,
             phase = $4, task = $5, other_size = COALESCE($6, other_size), updated_at = $7
         WHERE id = $1 AND version = $2";
     restored::refuse_held(tx).await?;
     let id = wish.instance;
-    let Some(row) = tx.opt::<Row>(READ, args![id]).await? else {
-        return Ok(Wished::Refused(Fault::conflict(format!("Instance {id} is not in its cell"))));
-    };
-    if row.saga_token > wish.saga_token {
+    let row = tx.opt::<Row>(READ, args![id]).await?;
+    if row.as_ref().is_some_and(|row| row.saga_token > wish.saga_token) {
         metrics::counter!("skep_fenced_writes_total", "where" => "cell.resize").increment(1);
         return Err(Error::Stale);
     }
     if !actions::record(tx, wish.record, id, wish.action, who, now).await? {
         return Ok(Wished::Before);
     }
+    let Some(row) = row else {
+        let fault = Fault::conflict(format!("Instance {id} is not in its cell"));
+        actions::end(tx, wish.record, Some(&fault), now).await?;
+        return Ok(Wished::Refused(fault));
+    };
+    if has(&row, wish)? {
+        actions::end(tx, wish.record, None, now).await?;
+        return Ok(Wished::Had);
+    }
     if let Err(fault) = check(&row, wish)? {
-        actions::fail(tx, wish.record, &fault, now).await?;
+        actions::end(tx, wish.record, Some(&fault), now).await?;
         return Ok(Wished::Refused(fault));
     }
     let args = args![
@@ -106,6 +117,12 @@ pub async fn wish(
     }
     dirty::mark(tx, &[(id, row.version + 1)], now).await?;
     Ok(Wished::Begun)
+}
+
+/// Whether a row is as the wish would have it. A change under way counts as none.
+fn has(row: &Row, wish: &Wish) -> Result<bool, Error> {
+    let same = wish.size.as_ref().is_some_and(|size| size.is_of(&row.spec.0));
+    Ok(same && row.intent != "gone" && row.epoch == wish.epoch && phase(&row.phase)? == Phase::Plain)
 }
 
 fn check(row: &Row, wish: &Wish) -> Result<Result<(), Fault>, Error> {
@@ -291,37 +308,34 @@ async fn anew(
 pub struct Standing {
     /// The instance.
     pub id: InstanceId,
-    /// Its epoch here.
-    pub epoch: i64,
     /// Its phase.
     pub phase: Phase,
-    /// Its size.
-    pub size: Size,
+    /// Its size, unless the cell has no row of it.
+    pub size: Option<Size>,
     /// The size that is kept beside it.
     pub other: Option<Size>,
     /// Whether the action came to a good end.
     pub went_well: bool,
 }
 
-/// Those of these instances of whose size nothing is under way. `records` are what the wishes are known by, in the
-/// same order.
+/// Those of these instances of whose size nothing is under way, each with what its wish is known by.
 pub async fn standing(tx: &mut Tx, ids: &[(InstanceId, Uuid)]) -> Result<Vec<Standing>, Error> {
     const SQL: Rows = Rows {
-        head: "SELECT i.id, i.epoch, i.phase, i.spec, i.other_size, a.result
-            FROM instance i JOIN (VALUES",
-        tail: ") AS v ON i.id = v.column1 JOIN action a ON a.id = v.column2
-            WHERE i.phase IN ('', 'resized', 'shelving', 'shelved') AND a.finished_at IS NOT NULL",
+        head: "SELECT a.instance, i.phase, i.spec, i.other_size, a.result
+            FROM action a LEFT JOIN instance i ON i.id = a.instance JOIN (VALUES",
+        tail: ") AS v ON a.instance = v.column1 AND a.id = v.column2
+            WHERE a.finished_at IS NOT NULL
+                AND (i.id IS NULL OR i.phase IN ('', 'resized', 'shelving', 'shelved'))",
     };
-    type Row = (Uuid, i64, String, Json<RequestSpec>, Option<Json<Size>>, Option<String>);
+    type Row = (Uuid, Option<String>, Option<Json<RequestSpec>>, Option<Json<Size>>, Option<String>);
     let rows: Vec<Row> =
         tx.all_rows(SQL, ids.iter().map(|(id, record)| args![*id, *record]).collect()).await?;
     rows.into_iter()
-        .map(|(id, epoch, word, spec, other, result)| {
+        .map(|(id, word, spec, other, result)| {
             Ok(Standing {
                 id: InstanceId(id),
-                epoch,
-                phase: phase(&word)?,
-                size: Size::of(&spec.0),
+                phase: phase(word.as_deref().unwrap_or_default())?,
+                size: spec.map(|spec| Size::of(&spec.0)),
                 other: other.map(|size| size.0),
                 went_well: result.as_deref() == Some("Success"),
             })

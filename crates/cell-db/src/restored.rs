@@ -7,7 +7,7 @@
 
 use model::instance::Stage;
 use model::sync::{Observation, Outcome};
-use model::{Fault, HostId, Incarnation, InstanceId, Intent, RequestSpec, Timestamp};
+use model::{Fault, HostId, Incarnation, InstanceId, Intent, RequestSpec, Size, Timestamp};
 use sql::{Error, Json, Rows, args, migrate};
 use uuid::Uuid;
 
@@ -127,21 +127,23 @@ pub struct Seen {
     pub has_fault: bool,
     /// What was asked for.
     pub spec: RequestSpec,
+    /// The size that is kept beside the one that it has, if one is.
+    pub other: Option<Size>,
     /// When it was asked for.
     pub created: Timestamp,
 }
 
 /// Up to `limit` rows after an id, tombstones included. Those of `project` are left out.
 pub async fn page(tx: &mut Tx, after: InstanceId, but: &str, limit: i64) -> Result<Vec<Seen>, Error> {
-    const SQL: &str = "SELECT id, epoch, saga_token, stage, fault IS NOT NULL, spec, created_at FROM instance
-        WHERE id > $1 AND project <> $2 ORDER BY id LIMIT $3";
-    type Row = (Uuid, i64, i64, String, bool, Json<RequestSpec>, i64);
+    const SQL: &str = "SELECT id, epoch, saga_token, stage, fault IS NOT NULL, spec, other_size, created_at
+        FROM instance WHERE id > $1 AND project <> $2 ORDER BY id LIMIT $3";
+    type Row = (Uuid, i64, i64, String, bool, Json<RequestSpec>, Option<Json<Size>>, i64);
     let rows: Vec<Row> = tx.all(SQL, args![after, but, limit]).await?;
     rows.into_iter()
-        .map(|(id, epoch, saga_token, stage, has_fault, spec, created)| {
+        .map(|(id, epoch, saga_token, stage, has_fault, spec, other, created)| {
             let stage = Stage::parse(&stage).ok_or_else(|| Error::corrupt("instance.stage", &stage))?;
-            let (id, created) = (InstanceId(id), Timestamp(created));
-            Ok(Seen { id, epoch, saga_token, stage, has_fault, spec: spec.0, created })
+            let (id, spec, other) = (InstanceId(id), spec.0, other.map(|size| size.0));
+            Ok(Seen { id, epoch, saga_token, stage, has_fault, spec, other, created: Timestamp(created) })
         })
         .collect()
 }

@@ -108,6 +108,13 @@ impl Size {
         Self { flavor: spec.flavor.clone(), extra_specs: spec.extra.extra_specs.clone(), disk_auto: None }
     }
 
+    /// Whether a request spec has this size already.
+    pub fn is_of(&self, spec: &RequestSpec) -> bool {
+        self.flavor == spec.flavor
+            && self.extra_specs == spec.extra.extra_specs
+            && self.disk_auto.is_none_or(|auto| auto == spec.extra.disk_auto)
+    }
+
     /// Gives a request spec this size, and hands back the one that it had.
     #[must_use]
     pub fn swap_into(self, spec: &mut RequestSpec) -> Self {

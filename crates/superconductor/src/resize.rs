@@ -6,7 +6,7 @@ use api_db::state::Resize;
 use api_db::{quotas, resizes, usage};
 use cell_db::resizes::{self as wishes, Standing, Wish, Wished};
 use model::instance::Action;
-use model::{Caller, CellId, Context, Fault, InstanceId, Phase};
+use model::{Caller, CellId, Context, Fault, Flavor, InstanceId, Phase, Size};
 use router::CellHandle;
 use rpc::Bell;
 use sql::{Error, Work};
@@ -75,10 +75,12 @@ pub(crate) async fn sized(shared: &Superconductor, ended: &[(Arc<Job>, Standing)
             let leases: Vec<Lease> = ended.iter().map(|(job, _)| job.task.lease).collect();
             let held = store::finish(tx, &leases).await?;
             for (job, standing) in ended.iter().filter(|(job, _)| held.contains(&job.task.lease.task)) {
-                quotas::recount(tx, standing.id, counted(standing), None).await?;
-                usage::resize(tx, standing.id, &standing.size.flavor).await?;
-                let Step::Resize(Resize::Wish { action, .. }) = &job.step else { continue };
-                resizes::stands(tx, standing.id, status(*action, standing), now).await?;
+                if let Some(has) = has(job, standing) {
+                    quotas::recount(tx, standing.id, counted(has, standing), None).await?;
+                    usage::resize(tx, standing.id, has).await?;
+                }
+                let Step::Resize(Resize::Wish { action, size, .. }) = &job.step else { continue };
+                resizes::stands(tx, standing.id, status((*action, size.as_ref()), standing), now).await?;
             }
             Ok(())
         })
@@ -86,19 +88,34 @@ pub(crate) async fn sized(shared: &Superconductor, ended: &[(Arc<Job>, Standing)
     write.await
 }
 
+/// What it has now; of one that its cell knows nothing of, what was asked for.
+fn has<'a>(job: &'a Job, standing: &'a Standing) -> Option<&'a Flavor> {
+    let asked = job.mapping.spec.as_ref().map(|spec| &spec.flavor);
+    standing.size.as_ref().map(|size| &size.flavor).or(asked)
+}
+
 /// The larger of what it has and what is kept for it.
-fn counted(standing: &Standing) -> quotas::Counted {
-    let has = &standing.size.flavor;
+fn counted(has: &Flavor, standing: &Standing) -> quotas::Counted {
     let kept = standing.other.as_ref().map_or(has, |size| &size.flavor);
     [has.vcpus.max(kept.vcpus), has.memory_mib.max(kept.memory_mib)]
 }
 
-/// Nova's word for how a change of a size stands.
-fn status(action: Action, standing: &Standing) -> &'static str {
+/// Nova's word for how a change of a size stands. What has it and can be neither confirmed nor taken back, as after
+/// a restore, counts as confirmed.
+fn status((action, wanted): (Action, Option<&Size>), standing: &Standing) -> &'static str {
+    let flavor = |size: Option<&Size>| size.map(|size| size.flavor.id.clone());
+    let has_it = flavor(wanted) == flavor(standing.size.as_ref());
     match (action, standing.phase, standing.went_well) {
         (_, Phase::Resized, _) => "finished",
         (Action::ConfirmResize, _, true) => "confirmed",
         (Action::RevertResize, _, true) => "reverted",
+        (Action::Resize, _, true) => {
+            if has_it {
+                "confirmed"
+            } else {
+                "reverted"
+            }
+        }
         _ => "error",
     }
 }

@@ -55,7 +55,10 @@ async fn the_doctor_finds_what_does_not_fit() {
         bed.above("UPDATE instance_mapping SET state = 'deleted'", vec![]).await;
 
         bed.below(&one, "UPDATE host SET used_slots = used_slots + 1", vec![]).await;
-        assert_eq!(findings(&bed, "doctor --fix", 1), [("A002".to_owned(), false)]);
+        // The project still counts the instance that is gone.
+        let wanted = [("A002".to_owned(), false), ("Q001".to_owned(), true)];
+        assert_eq!(findings(&bed, "doctor --fix", 1), wanted);
+        assert_eq!(findings(&bed, "doctor --fix", 1), wanted[..1]);
         bed.below(&one, "DELETE FROM host", vec![]).await;
         assert_eq!(findings(&bed, "doctor", 1), [("H002".to_owned(), false)]);
 

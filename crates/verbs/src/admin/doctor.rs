@@ -105,7 +105,7 @@ impl Admin {
             }
         }
         self.examine_hosts(by, fix, &mut found).await?;
-        self.examine_above(by, &cells, &mut found).await?;
+        self.examine_above(by, &cells, fix, &mut found).await?;
         self.examine_keys(&cells, &mut found);
         found.findings.sort_by(|a, b| (a.code, &a.cell, &a.subject).cmp(&(b.code, &b.cell, &b.subject)));
         Ok(found)
@@ -290,12 +290,19 @@ impl Admin {
         Ok(())
     }
 
-    async fn examine_above(&self, by: &By, cells: &[Cell], found: &mut Diagnosis) -> Result<(), Denied> {
+    async fn examine_above(
+        &self,
+        by: &By,
+        cells: &[Cell],
+        fix: bool,
+        found: &mut Diagnosis,
+    ) -> Result<(), Denied> {
         if self.held_since().await?.is_some() {
             let what =
                 "the API database was restored: no task is worked on before it was compared with the cells";
             found.add("R003", None, None, what, "skep-manage api_db restored --confirm");
         }
+        self.examine_quotas(by, fix, found).await?;
         for task in self.tasks(by, true, PAGE).await? {
             let what = format!("a task '{}' was set aside: {}", task.kind, task.fault.unwrap_or_default());
             found.add("T001", None, Some(task.instance.to_string()), &what, "run a release that knows it");
@@ -394,7 +401,7 @@ impl Diagnosis {
         });
     }
 
-    fn mended(
+    pub(super) fn mended(
         &mut self,
         code: &'static str,
         cell: Option<&str>,

@@ -7,6 +7,7 @@
 mod archive;
 mod cells;
 mod credentials;
+mod counted;
 mod denied;
 mod discover;
 mod doctor;

@@ -240,7 +240,7 @@ impl Admin {
         Ok(taken)
     }
 
-    /// Instances that are mapped to the cell, of which it has no row, and that nobody works on: they were lost.
+    /// Instances that are mapped to the cell, of which it has no row, and that nobody makes there: they were lost.
     async fn lose_in(&self, cell: &Cell) -> Result<u64, Denied> {
         let (mut after, mut lost, of) = (InstanceId(Uuid::nil()), 0, cell.id);
         loop {
@@ -250,8 +250,8 @@ impl Admin {
                     let page = doctor::mapped(tx, of, after, PAGE).await?;
                     let live: Vec<InstanceId> =
                         page.iter().filter(|(_, live)| *live).map(|(id, _)| *id).collect();
-                    let worked_on = doctor::worked_on(tx, &live).await?;
-                    Ok((page, live.into_iter().filter(|id| !worked_on.contains(id)).collect()))
+                    let made = doctor::written_anew(tx, &live).await?;
+                    Ok((page, live.into_iter().filter(|id| !made.contains(id)).collect()))
                 })
             });
             let (page, resting) = read.await?;

@@ -132,7 +132,11 @@ impl Admin {
                     Stage::Tombstone if row.has_fault && !cell.is_cell0() => Fate::Refused,
                     Stage::Tombstone => Fate::Deleted,
                 };
-                let seen = Seen { cell: cell.id, epoch: row.epoch, saga_token: row.saga_token, fate };
+                let (has, kept) = (&row.spec.flavor, row.other.as_ref().map(|size| &size.flavor));
+                let kept = kept.unwrap_or(has);
+                let counted = [has.vcpus.max(kept.vcpus), has.memory_mib.max(kept.memory_mib)];
+                let (epoch, saga_token) = (row.epoch, row.saga_token);
+                let seen = Seen { cell: cell.id, epoch, saga_token, fate, counted };
                 let known = sightings.entry(row.id).or_insert(seen);
                 if known.epoch < seen.epoch {
                     *known = seen;
