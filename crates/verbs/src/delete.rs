@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_db::state::{self, Build, Delete};
+use api_db::state::{self, Delete};
 use api_db::{Tx, audit, cells, mappings};
 use model::bug::{Bug, planted};
 use model::{Caller, Context, Fault, InstanceId, TaskId, Timestamp};
@@ -72,8 +72,7 @@ async fn accept(tx: &mut Tx, ids: Ids, who: &(Caller, Context)) -> Result<(), Er
     // A build under way is replaced; its worker was fenced by the counter just bumped.
     let subject = ids.instance.uuid();
     if let Some((kind, old)) = store::supersede(tx, subject).await?
-        && kind == state::BUILD
-        && let Build::Bound { cell, .. } = state::from_json(ids.task, old)?
+        && let Some(cell) = state::unsettled_in(&kind, &old)
     {
         cells::settle(tx, cell, 1).await?;
     }

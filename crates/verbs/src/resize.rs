@@ -7,7 +7,7 @@ use api_db::limits;
 use api_db::mappings::{self, State};
 use api_db::quotas::{self, Counted, Limits};
 use api_db::resizes::{self, Among, Record};
-use api_db::state::{self, BUILD, Build, Resize};
+use api_db::state::{self, BUILD, Resize};
 use api_db::{Tx, audit, cells};
 use cell_db::resizes::{self as wishes, Wish, Wished};
 use model::instance::{Action, Stage};
@@ -265,8 +265,8 @@ async fn accept(tx: &mut Tx, order: &Order) -> Result<Accepted, Error> {
         Some((task, _)) if task == order.task => return Ok(Accepted::Yes(saga_token)),
         // It was built, as its row says: only the bookkeeping is left, and that is done here.
         Some((_, kind)) if kind == BUILD && row.stage == Stage::Settled => {
-            if let Some((_, old)) = store::supersede(tx, id.uuid()).await?
-                && let Build::Bound { cell, .. } = state::from_json(order.task, old)?
+            if let Some((kind, old)) = store::supersede(tx, id.uuid()).await?
+                && let Some(cell) = state::unsettled_in(&kind, &old)
             {
                 cells::settle(tx, cell, 1).await?;
             }

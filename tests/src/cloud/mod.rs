@@ -275,6 +275,26 @@ impl Cloud {
         }
     }
 
+    /// One more API process: verbs with connections and a router of their own.
+    pub async fn another_api(&self) -> Verbs {
+        let api: api_db::Db = sql::Db::open(&settings(&self.api_url)).expect("opens");
+        let (reach, token) = (router::Settings::default(), CancellationToken::new());
+        let router = Router::start(reach, self.env.clone(), api.clone(), self.connector.clone(), token).await;
+        let bus = self.connector.connect("local:api", Gate::default()).expect("connects");
+        let settings = verbs::Settings { build_deadline: self.plan.build, ..Default::default() };
+        Verbs::new(settings, self.env.clone(), api, router, Some(bus))
+    }
+
+    /// What is counted of a project: instances, cores and memory (MiB).
+    pub async fn quota(&self, project: &'static str) -> [i64; 3] {
+        let api: api_db::Db = sql::Db::open(&settings(&self.api_url)).expect("opens");
+        let read = api.read(move |tx| -> Work<'_, BTreeMap<&'static str, i64>> {
+            Box::pin(async move { api_db::quotas::used(tx, project).await })
+        });
+        let used = read.await.expect("reads");
+        ["instances", "cores", "ram"].map(|resource| used[resource])
+    }
+
     /// Starts one more superconductor.
     pub fn add_superconductor(&mut self) {
         let (env, connector, url) = (self.env.clone(), self.connector.clone(), self.api_url.clone());
