@@ -35,6 +35,8 @@ bugs! {
     FailureIsEvidence;
     /// Observations that did not arrive are not sent again.
     ReportedOnce;
+    /// An observation counts although a newer one was heard.
+    OldBelieved;
     /// A list leaves out what its cell does not answer for.
     DarkLeftOut;
     /// A step that ran twice counts twice.

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod history;
 pub mod judge;
 pub mod nemesis;
+mod numbers;
 mod operator;
 mod panics;
 pub mod role;
@@ -109,12 +110,14 @@ pub fn run(trial: Trial) -> Outcome {
     }
     world.history.be_quiet();
     nemesis.heal(&mut world);
+    world.tell_what_went_back();
     let (mut violations, healed) = (Vec::new(), world.now);
     let mut look = healed + Duration::from_secs(2);
     while world.now < healed + BOUND && !world.history.has_lies() {
         world.turn();
         world.watch();
         if world.now >= look {
+            world.tell_what_went_back();
             violations = judge::judge(&mut world);
             if violations.is_empty() {
                 break;

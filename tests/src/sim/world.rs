@@ -21,6 +21,7 @@ use super::client::{self, CLIENTS};
 use super::clock::{self, Dice};
 use super::engine::Flaky;
 use super::history::History;
+use super::numbers;
 use super::role::Role;
 use super::trace::Trace;
 
@@ -205,10 +206,12 @@ impl World {
         keeper.run(async {
             let db: api_db::Db = open("api");
             api_db::SCHEMA.migrate(&db, &ids).await.expect("migrates");
+            numbers::watch_api(&db).await;
             let zero = mapping("cell0", CellId::ZERO);
             for cell in sites.iter().map(|site| &site.cell).chain([&zero]) {
                 let here: cell_db::Db = open(&cell.name);
                 cell_db::SCHEMA.migrate(&here, &ids).await.expect("migrates");
+                numbers::watch_cell(&here).await;
                 let (stored, now) = (cell.clone(), ids.now());
                 let create = db.write(move |tx| -> Work<'_, bool> {
                     let cell = stored.clone();
