@@ -6,8 +6,8 @@
 
 mod archive;
 mod cells;
-mod credentials;
 mod counted;
+mod credentials;
 mod denied;
 mod discover;
 mod doctor;
