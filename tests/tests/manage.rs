@@ -5,6 +5,8 @@
 mod archive;
 #[path = "manage/bed.rs"]
 mod bed;
+#[path = "manage/dark_verbs.rs"]
+mod dark_verbs;
 #[path = "manage/doctor.rs"]
 mod doctor;
 #[path = "manage/instances.rs"]

@@ -100,6 +100,13 @@ impl Bed {
         self.finish(command, line)
     }
 
+    /// `skep` with the words of a line and one more, not run yet.
+    pub fn command(&self, line: &str, more: &str) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(skep()).args(line.split_whitespace()).arg(more);
+        command
+    }
+
     /// Runs any command and looks that no secret is in what it says, unless it was asked for.
     pub fn finish(&self, mut command: Command, line: &str) -> Ended {
         #[expect(clippy::disallowed_methods, reason = "the time that a command takes is measured")]

@@ -117,6 +117,7 @@ impl RestoredCell {
 async fn begin(config: &Config) -> Result<u8, Failure> {
     let env = Env::system();
     let db: cell_db::Db = database::open(&config.cell.database, "cell.database")?;
+    database::answers(&db).await.map_err(|why| Failure::new(format!("cell.database: {why}")))?;
     let (incarnation, now) = (env.id(), env.now());
     let written = db.write(move |tx| -> sql::Work<'_, ()> {
         Box::pin(async move { cell_db::restored::begin(tx, incarnation, now).await })

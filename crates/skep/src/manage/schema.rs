@@ -189,6 +189,7 @@ async fn sync_cell0(config: &Config) -> Result<bool, Failure> {
 /// Brings a cell's database to this release's schema.
 pub async fn sync_cell(url: &str, env: &Env) -> Result<(), String> {
     let db = cell_db::Db::open(&Settings::new(url)).map_err(|error| error.to_string())?;
+    database::answers(&db).await.map_err(|error| error.to_string())?;
     cell_db::SCHEMA.migrate(&db, env).await.map_err(|error| error.to_string())?;
     db.close().await;
     Ok(())

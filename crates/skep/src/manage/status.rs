@@ -38,15 +38,11 @@ struct Check {
 impl Status {
     pub async fn run(self, ground: &Ground) -> Result<u8, Failure> {
         let Self::Upgrade(Upgrade::Check) = self;
-        let cells = match ground.admin.cells_view(&ground.by, true, false).await {
-            Ok(cells) => cells,
-            Err(denied) => {
-                complain(&denied.message);
-                return Ok(CANNOT);
-            }
-        };
-        let hosts = match ground.admin.hosts_view(&ground.by, None).await {
-            Ok(hosts) => hosts,
+        let (admin, by) = (&ground.admin, &ground.by);
+        // At the same time, so that a cell that does not answer is waited for once.
+        let asked = futures::try_join!(admin.cells_view(by, true, false), admin.hosts_view(by, None));
+        let (cells, hosts) = match asked {
+            Ok(told) => told,
             Err(denied) => {
                 complain(&denied.message);
                 return Ok(CANNOT);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::drill::Gate;
 use sql::migrate::{Schema, Status};
-use sql::{Db, Settings};
+use sql::{Db, Settings, Work};
 
 use super::needed;
 use crate::config::Database;
@@ -61,7 +61,24 @@ pub async fn migrate<D: 'static>(
     env: &model::Env,
     key: &str,
 ) -> Result<Status, Failure> {
-    schema.migrate(db, env).await.map_err(|why| Failure::new(format!("{key}: {why}")))
+    let migrated = async {
+        answers(db).await?;
+        schema.migrate(db, env).await
+    };
+    migrated.await.map_err(|why| Failure::new(format!("{key}: {why}")))
+}
+
+/// Whether a database answers, within the time that administrators' commands give one: what follows may take longer.
+///
+/// # Errors
+/// It does not.
+pub async fn answers<D: 'static>(db: &Db<D>) -> Result<(), sql::Error> {
+    let asked = db.read(|tx| -> Work<'_, Option<(i64,)>> {
+        Box::pin(async move { tx.opt("SELECT CAST(1 AS BIGINT)", vec![]).await })
+    });
+    let limit = verbs::admin::DEADLINE;
+    let answered = tokio::time::timeout(limit, asked).await;
+    answered.unwrap_or_else(|_| Err(sql::Error::Down(format!("no answer within {limit:?}")))).map(drop)
 }
 
 /// Whether the database answers now and has a schema that this release works on, for readiness.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use api_db::closed::{self, Closed};
 use cell_db::archive::{self, Archived, Orphan};
+use cell_db::restored;
+use futures::future::join_all;
 use model::{Cell, InstanceId, Timestamp};
 use serde::Serialize;
 use serde_json::json;
@@ -64,8 +66,15 @@ impl Admin {
     pub async fn archive(&self, by: &By, cells: &[Cell], terms: Terms) -> Result<Done, Denied> {
         let entry = self.entry(by, "instance.archive")?;
         let mut done = Done::default();
-        for cell in cells {
-            self.archive_cell(cell, terms, &mut done).await?;
+        // All at the same time, so that one that does not answer is waited for once.
+        let asked = self.ask(cells.to_vec(), |tx| -> Work<'_, restored::Standing> {
+            Box::pin(async move { restored::standing(tx).await })
+        });
+        for (cell, answer) in asked.await {
+            match answer {
+                Ok(_) => self.archive_cell(&cell, terms, &mut done).await?,
+                Err(error) => done.dark.push((cell.name.clone(), reason(&error))),
+            }
         }
         // What never had a cell lies in none.
         if cells.iter().any(Cell::is_cell0) {
@@ -150,11 +159,14 @@ impl Admin {
     pub async fn purge(&self, by: &By, cells: &[Cell], before: Option<Timestamp>) -> Result<Done, Denied> {
         let entry = self.entry(by, "instance.purge")?;
         let mut done = Done::default();
-        for cell in cells {
+        let purged = cells.iter().map(|cell| async move {
             let gone = self.write(cell, move |tx| -> Work<'_, u64> {
                 Box::pin(async move { archive::purge(tx, before).await })
             });
-            match gone.await {
+            (cell, gone.await)
+        });
+        for (cell, gone) in join_all(purged).await {
+            match gone {
                 Ok(gone) => {
                     done.add(Some(&cell.name), "archived_instance", gone as i64);
                     done.instances += gone as i64;

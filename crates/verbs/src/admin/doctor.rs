@@ -17,7 +17,7 @@ use sql::{Error, Work};
 use uuid::Uuid;
 
 use super::probe::PROJECT;
-use super::{Admin, By, CellView, Denied, Found, HostView, only_admins, reason, restored};
+use super::{Admin, By, CellView, Denied, Found, HostView, HostsView, only_admins, reason, restored};
 
 /// Instances that are read at a time.
 const PAGE: i64 = 500;
@@ -98,13 +98,15 @@ impl Admin {
                 })
             })
         });
-        for (cell, inside) in asked.await {
+        // At the same time, so that a cell that does not answer is waited for once.
+        let (asked, hosts) = futures::join!(asked, self.hosts_view(by, None));
+        for (cell, inside) in asked {
             match inside {
                 Ok(inside) => self.examine_cell(by, &cell, &views, inside, fix, &mut found).await?,
                 Err(error) => found.dark(&cell, &error),
             }
         }
-        self.examine_hosts(by, fix, &mut found).await?;
+        self.examine_hosts(by, hosts?, fix, &mut found).await?;
         self.examine_above(by, &cells, fix, &mut found).await?;
         self.examine_keys(&cells, &mut found);
         found.findings.sort_by(|a, b| (a.code, &a.cell, &a.subject).cmp(&(b.code, &b.cell, &b.subject)));
@@ -257,8 +259,13 @@ impl Admin {
         }
     }
 
-    async fn examine_hosts(&self, by: &By, fix: bool, found: &mut Diagnosis) -> Result<(), Denied> {
-        let mut seen = self.hosts_view(by, None).await?;
+    async fn examine_hosts(
+        &self,
+        by: &By,
+        mut seen: HostsView,
+        fix: bool,
+        found: &mut Diagnosis,
+    ) -> Result<(), Denied> {
         seen.hosts.retain(is_uneven);
         for look in 0..LOOKS {
             if seen.hosts.is_empty() || (look > 0 && seen.hosts.iter().all(|host| host.mapped)) {

@@ -66,6 +66,13 @@ struct Compared {
 }
 
 impl Admin {
+    /// Refuses what may take long on a cell's database that does not answer at all.
+    async fn answers(&self, cell: &Cell) -> Result<(), Denied> {
+        let asked = self
+            .read(cell, |tx| -> Work<'_, Standing> { Box::pin(async move { restored::standing(tx).await }) });
+        asked.await.map(drop).map_err(|error| Denied::dark(&cell.name, &error))
+    }
+
     /// Says that a cell's database was put back from a backup: until [`Admin::confirm_cell`] nothing is placed,
     /// removed or changed there. To be called before the cell's conductors run again.
     ///
@@ -74,6 +81,7 @@ impl Admin {
     pub async fn restored_cell(&self, by: &By, cell: &str) -> Result<(), Denied> {
         let entry = self.entry(by, "cell.restored")?;
         let cell = self.mapping(cell).await?;
+        self.answers(&cell).await?;
         let (incarnation, now): (Incarnation, _) = (self.env.id(), self.env.now());
         let id = cell.id.uuid();
         // First: two databases have no transaction in common, and what is done is not to go unrecorded.
