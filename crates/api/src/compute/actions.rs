@@ -14,7 +14,7 @@ use crate::edge::refused::Refused;
 use crate::edge::version::Version;
 
 /// What Nova does and skep does not: 501, so that a client can tell it from a mistyped action.
-const NOT_YET: &[&str] = &[
+pub(crate) const NOT_YET: &[&str] = &[
     "addFixedIp",
     "addSecurityGroup",
     "changePassword",
