@@ -1,6 +1,6 @@
 //! What an operator's check reads of the API database.
 
-use model::{CellId, InstanceId};
+use model::{CellId, InstanceId, TaskId};
 use serde::Serialize;
 use sql::{Error, Rows, args};
 use uuid::Uuid;
@@ -76,17 +76,19 @@ pub struct Task {
 pub async fn tasks(tx: &mut Tx, parked: bool, limit: i64) -> Result<Vec<Task>, Error> {
     const SQL: &str = "SELECT id, kind, subject, attempt, parked, owner IS NOT NULL, last_fault, created_at
         FROM task WHERE parked OR NOT $1 ORDER BY created_at, id LIMIT $2";
-    type Row = (Uuid, String, Uuid, i64, bool, bool, Option<String>, i64);
     let rows: Vec<Row> = tx.all(SQL, args![parked, limit]).await?;
-    let task = |(id, kind, subject, attempt, parked, held, fault, created_at)| Task {
-        id,
-        kind,
-        instance: InstanceId(subject),
-        attempt,
-        parked,
-        held,
-        fault,
-        created_at,
-    };
-    Ok(rows.into_iter().map(task).collect())
+    Ok(rows.into_iter().map(task_of).collect())
+}
+
+/// One task, if there is one.
+pub async fn task(tx: &mut Tx, id: TaskId) -> Result<Option<Task>, Error> {
+    const SQL: &str = "SELECT id, kind, subject, attempt, parked, owner IS NOT NULL, last_fault, created_at
+        FROM task WHERE id = $1";
+    Ok(tx.opt::<Row>(SQL, args![id]).await?.map(task_of))
+}
+
+type Row = (Uuid, String, Uuid, i64, bool, bool, Option<String>, i64);
+
+fn task_of((id, kind, subject, attempt, parked, held, fault, created_at): Row) -> Task {
+    Task { id, kind, instance: InstanceId(subject), attempt, parked, held, fault, created_at }
 }

@@ -5,8 +5,10 @@ mod doctor;
 mod hosts;
 mod index;
 mod instances;
+mod maintenance;
 mod openapi;
 mod restored;
+mod tasks;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -36,6 +38,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::PUT, "/admin/v1/cells/{cell}", CHANGE, |call| Box::pin(cells::update(call))),
     route(Method::DELETE, "/admin/v1/cells/{cell}", CHANGE, |call| Box::pin(cells::delete(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/rotate", CHANGE, |call| Box::pin(cells::rotate(call))),
+    route(Method::POST, "/admin/v1/cells/{cell}/sync", CHANGE, |call| Box::pin(cells::sync(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/cordon", CHANGE, |call| Box::pin(cells::cordon(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/uncordon", CHANGE, |call| Box::pin(cells::uncordon(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/activate", CHANGE, |call| Box::pin(cells::activate(call))),
@@ -53,7 +56,9 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/admin/v1/cells/{cell}/processes", SHOW, |call| Box::pin(cells::processes(call))),
     route(Method::POST, "/admin/v1/keys/rotate", CHANGE, |call| Box::pin(cells::rotate_keys(call))),
     route(Method::POST, "/admin/v1/doctor", CHANGE, |call| Box::pin(doctor::doctor(call))),
-    route(Method::GET, "/admin/v1/tasks", SHOW, |call| Box::pin(doctor::tasks(call))),
+    route(Method::GET, "/admin/v1/tasks", SHOW, |call| Box::pin(tasks::index(call))),
+    route(Method::GET, "/admin/v1/tasks/{task}", SHOW, |call| Box::pin(tasks::show(call))),
+    route(Method::POST, "/admin/v1/tasks/{task}/retry", CHANGE, |call| Box::pin(tasks::retry(call))),
     route(Method::POST, "/admin/v1/index/rebuild", CHANGE, |call| Box::pin(index::rebuild(call))),
     route(Method::GET, "/admin/v1/instances", SHOW, |call| Box::pin(instances::index(call))),
     route(Method::GET, "/admin/v1/instances/{instance}", SHOW, |call| Box::pin(instances::show(call))),
@@ -67,6 +72,9 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/admin/v1/hosts/{host}/revoke", CHANGE, |call| Box::pin(hosts::revoke(call))),
     route(Method::POST, "/admin/v1/cells/{cell}/join-tokens", CHANGE, |call| {
         Box::pin(hosts::join_tokens(call))
+    }),
+    route(Method::POST, "/admin/v1/hosts/{host}/maintenance", CHANGE, |call| {
+        Box::pin(maintenance::maintenance(call))
     }),
 ];
 

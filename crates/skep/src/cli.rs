@@ -64,7 +64,7 @@ enum Command {
     Instance(admin::instance::InstanceCommand),
     /// Tasks of the API level, for administrators
     #[command(subcommand)]
-    Task(admin::doctor::TaskCommand),
+    Task(admin::task::TaskCommand),
     /// See whether everything fits together, and mend what can be mended
     Doctor(admin::doctor::Doctor),
     /// The index that lists are made of, for administrators

@@ -214,6 +214,29 @@ pub async fn park<D>(tx: &mut Tx<D>, held: Lease, why: &str) -> Result<(), Error
     tx.exec(SQL, args![held.task, held.owner, held.attempt, why]).await.map(drop)
 }
 
+/// What became of a task that an operator wants tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// It is due now; the instance that it works on.
+    Due(Uuid),
+    /// A worker holds it: nothing was changed.
+    Held,
+    /// There is none.
+    Gone,
+}
+
+/// Makes a task due, and has it leased again if it was set aside. What it has reached stays.
+pub async fn retry<D>(tx: &mut Tx<D>, task: TaskId, now: Timestamp) -> Result<Retried, Error> {
+    const SQL: &str =
+        "UPDATE task SET parked = false, run_at = $2 WHERE id = $1 AND owner IS NULL RETURNING subject";
+    const FIND: &str = "SELECT subject FROM task WHERE id = $1";
+    if let Some((subject,)) = tx.opt::<(Uuid,)>(SQL, args![task, now]).await? {
+        return Ok(Retried::Due(subject));
+    }
+    let there = tx.opt::<(Uuid,)>(FIND, args![task]).await?.is_some();
+    Ok(if there { Retried::Held } else { Retried::Gone })
+}
+
 /// The tasks that were still held, of those that a statement was about.
 async fn held<D>(
     tx: &mut Tx<D>,

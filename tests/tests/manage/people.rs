@@ -70,6 +70,7 @@ async fn story(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
     code(&run("cell set one --name uno -o name"), 0, "uno\n");
     code(&run("cell set uno --name one"), 0, "");
 
+    tasks(bed, run).await;
     life(bed, run).await;
     hosts(bed, run, one, two).await;
 
@@ -100,6 +101,28 @@ async fn story(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
     code(&run("cell delete two --yes"), 1, "--force");
     code(&run("cell delete two --yes --force"), 0, "");
     assert_eq!(run("cell list -o name").out, "");
+}
+
+/// A task of the API level, which is looked at and tried again.
+async fn tasks(bed: &Bed, run: &dyn Fn(&str) -> Ended) {
+    const TASK: &str = "INSERT INTO task (id, kind, subject, state, bucket, attempt, run_at, deadline, parked,
+        last_fault, request_id, created_at) VALUES ($1, 'build/9', $2, $3, 1, 0, 0, 0, true, 'odd', 'req-1', 5)";
+    const STATES: &str = "SELECT COUNT(*) FROM task WHERE NOT parked AND run_at > 0";
+    let (id, subject) = (bed.env.uuid(), bed.env.uuid());
+    bed.above(TASK, sql::args![id, subject, serde_json::json!({})]).await;
+    code(&run("task show nonsense"), 2, "no task's id");
+    code(&run(&format!("task show {subject}")), 1, "there is no task");
+    code(&run(&format!("task show {id}")), 0, "odd");
+    code(&run(&format!("task retry {subject}")), 1, "there is no task");
+    code(&run(&format!("task retry {id} --dry-run")), 0, "");
+    assert_eq!(bed.number(STATES).await, 0);
+    code(&run(&format!("task retry {id}")), 0, "");
+    assert_eq!(bed.number(STATES).await, 1);
+    assert_eq!(bed.number("SELECT COUNT(*) FROM audit WHERE action = 'task.retry'").await, 1);
+    bed.above("UPDATE task SET owner = $1", sql::args![bed.env.uuid()]).await;
+    code(&run(&format!("task retry {id}")), 1, "is being worked on");
+    bed.above("DELETE FROM task", vec![]).await;
+    bed.above("DELETE FROM audit WHERE action = 'task.retry'", vec![]).await;
 }
 
 /// Every move of the cell `one`, which is active before and after.
@@ -143,12 +166,31 @@ async fn hosts(bed: &Bed, run: &dyn Fn(&str) -> Ended, one: &str, two: &str) {
     code(&run("cell list -o wide"), 0, "0/2");
     code(&run("host enable h1 --cell one"), 0, "");
     code(&run("cell list -o wide"), 0, "1/2");
+    code(&run("host maintenance h1 --cell one"), 2, "--reason");
+    code(&run("host maintenance h1 --cell one --reason kernel --off"), 2, "--off");
+    code(&run("host maintenance h1 --cell one --reason kernel --dry-run"), 0, "");
+    code(&run("cell list -o wide"), 0, "1/2");
+    code(&run("host maintenance h1 --cell one --reason kernel"), 0, "its 0 instances stay there");
+    code(&run("host list --cell one"), 0, "maintenance: kernel");
+    code(&run("cell list -o wide"), 0, "0/2");
+    let json: Value = serde_json::from_str(&run("host show h1 --cell one -o json").out).expect("JSON");
+    assert_eq!((&json["enabled"], &json["maintenance"]), (&false.into(), &true.into()));
+    code(&run("host maintenance h1 --cell one --off"), 0, "");
+    code(&run("host maintenance h1 --cell one --off"), 0, "");
+    code(&run("host disable h1 --cell one --reason disk"), 0, "");
+    code(&run("host maintenance h1 --cell one --off"), 1, "not in maintenance but disabled (disk)");
+    code(&run("host enable h1 --cell one"), 0, "");
+    assert_eq!(
+        bed.number("SELECT COUNT(*) FROM audit WHERE action IN ('host.maintenance', 'host.maintenance-end')")
+            .await,
+        2
+    );
     code(&run("host delete h1 --cell one --yes"), 1, "is alive");
     code(&run("host delete h2"), 2, "--yes");
     code(&run("host delete h2 --yes"), 0, "");
     code(&run(&format!("host show {idle}")), 1, "no host");
     let audited = "SELECT COUNT(*) FROM audit WHERE action IN ('host.disable', 'host.enable', 'host.delete')";
-    assert_eq!(bed.number(audited).await, 3);
+    assert_eq!(bed.number(audited).await, 5);
 }
 
 #[tokio::test]

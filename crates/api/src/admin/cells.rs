@@ -179,6 +179,13 @@ pub async fn test(call: Call) -> Answered {
     Ok(super::whole(StatusCode::OK, &preflight))
 }
 
+/// `POST /admin/v1/cells/{cell}/sync`: schema, queues, mappings of hosts and summary are brought up to date.
+pub async fn sync(call: Call) -> Answered {
+    let Act { dry_run, .. } = read(&call.body)?;
+    let synced = admin(&call)?.sync_cell(&by(&call), call.capture("cell"), dry_run).await.map_err(denied)?;
+    Ok(super::whole(StatusCode::OK, &synced))
+}
+
 /// `POST /admin/v1/keys/rotate`: every mapping is sealed with the first key.
 pub async fn rotate_keys(call: Call) -> Answered {
     let Act { dry_run, .. } = read(&call.body)?;

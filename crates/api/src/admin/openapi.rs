@@ -74,6 +74,13 @@ const REQUESTS: &[Request] = &[
         ],
     ),
     (Method::DELETE, "/cells/{cell}", "Delete a mapping", &[FORCE, DRY], &[]),
+    (
+        Method::POST,
+        "/cells/{cell}/sync",
+        "Bring a cell's schema, queues, mappings of hosts and summary up to date",
+        &[],
+        &[DRY],
+    ),
     (Method::POST, "/cells/{cell}/cordon", "Keep a cell from taking new instances", &[], &[DRY]),
     (Method::POST, "/cells/{cell}/uncordon", "Let a cordoned cell take new instances again", &[], &[DRY]),
     (
@@ -133,6 +140,14 @@ const REQUESTS: &[Request] = &[
         &[("parked", Truth, false), ("limit", Number, false)],
         &[],
     ),
+    (Method::GET, "/tasks/{task}", "Show a task", &[], &[]),
+    (
+        Method::POST,
+        "/tasks/{task}/retry",
+        "Have a task tried again, also one that was set aside",
+        &[],
+        &[DRY],
+    ),
     (
         Method::GET,
         "/instances",
@@ -152,6 +167,13 @@ const REQUESTS: &[Request] = &[
         "Keep a host from taking new instances",
         &[],
         &[("reason", Text, true), OF_CELL, DRY],
+    ),
+    (
+        Method::POST,
+        "/hosts/{host}/maintenance",
+        "Begin or end maintenance of a host, which takes nothing new meanwhile",
+        &[],
+        &[("reason", Text, false), ("off", Truth, false), OF_CELL, DRY],
     ),
     (Method::POST, "/hosts/{host}/enable", "Let a host take new instances again", &[], &[OF_CELL, DRY]),
     (

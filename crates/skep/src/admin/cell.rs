@@ -8,7 +8,7 @@ use verbs::admin::{NewCell, Options};
 
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
-use super::{confirm, enrol, keys, life, slots};
+use super::{confirm, enrol, keys, life, slots, sync};
 use crate::client::escape;
 use crate::exit::{Code, Failure, complain, print};
 
@@ -42,6 +42,8 @@ pub enum CellCommand {
     RotateKeys(keys::RotateKeys),
     /// Delete a mapping; the cell's database is left as it is
     Delete(Delete),
+    /// Bring a cell up to date: its schema, its queues, the mappings of its hosts, its summary
+    Sync(sync::Sync),
     /// See whether a cell could take instances; changes nothing
     Test(life::Preflight),
     /// The same, and run a container there and remove it
@@ -199,6 +201,7 @@ impl CellCommand {
             Self::Retire(it) => it.how.act(&it.cell, "retire").await,
             Self::RotateKeys(it) => it.run().await,
             Self::Delete(it) => it.run().await,
+            Self::Sync(it) => it.run().await,
             Self::Test(it) => it.run("test").await,
             Self::Preflight(it) => it.run("preflight").await,
         }

@@ -1,10 +1,10 @@
-//! `skep doctor` and `skep task`: whether everything fits together, and what is under way.
+//! `skep doctor`: whether everything fits together.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::show::{Column, Form, known, list, one, text};
+use super::show::{Column, Form, list, one, text};
 use super::way::{Open, Way, call, value};
 use crate::exit::{Code, Failure, print};
 
@@ -14,29 +14,6 @@ pub struct Doctor {
     #[arg(long)]
     fix: bool,
     /// How to show it
-    #[arg(long, short, value_enum, default_value_t)]
-    output: Form,
-    #[command(flatten)]
-    way: Way,
-}
-
-/// `skep task …`.
-#[derive(Debug, Subcommand)]
-pub enum TaskCommand {
-    /// List tasks of the API level, oldest first
-    #[command(visible_alias = "ls")]
-    List(Tasks),
-}
-
-#[derive(Args, Debug)]
-pub struct Tasks {
-    /// Only those that were set aside, because nobody could read them
-    #[arg(long)]
-    parked: bool,
-    /// Most tasks
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-    limit: i64,
-    /// How to show them
     #[arg(long, short, value_enum, default_value_t)]
     output: Form,
     #[command(flatten)]
@@ -53,22 +30,6 @@ const FINDINGS: &[Column] = &[
         let safe = if finding["safe"] == true { " (or --fix)" } else { "" };
         text(finding, "fix") + safe
     }),
-];
-
-const TASKS: &[Column] = &[
-    ("ID", |task| text(task, "id")),
-    ("KIND", |task| text(task, "kind")),
-    ("INSTANCE", |task| text(task, "instance")),
-    ("ATTEMPT", |task| known(task, "attempt")),
-    ("STATE", |task| {
-        match (task["parked"] == true, task["held"] == true) {
-            (true, _) => "set aside",
-            (false, true) => "held",
-            (false, false) => "waits",
-        }
-        .to_owned()
-    }),
-    ("LAST FAULT", |task| text(task, "fault")),
 ];
 
 fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
@@ -100,22 +61,5 @@ impl Doctor {
             (false, true) => Code::Done,
             (false, false) => Code::Failed,
         })
-    }
-}
-
-impl TaskCommand {
-    /// Runs the command.
-    pub async fn run(self) -> Result<Code, Failure> {
-        let Self::List(Tasks { parked, limit, output, way }) = self;
-        let limit = limit.clamp(1, 10_000);
-        let found = match way.open().await? {
-            Open::Api(http) => {
-                let path = format!("/admin/v1/tasks?parked={}&limit={limit}", u8::from(parked));
-                call(&http, Method::GET, &path, None).await?
-            }
-            Open::Direct(direct) => value(Some("tasks"), direct.0.tasks(&direct.1, parked, limit).await)?,
-        };
-        print(&list(output, array(&found, "tasks"), TASKS, &[]))?;
-        Ok(Code::Done)
     }
 }

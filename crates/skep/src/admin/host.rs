@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::confirm;
 use super::enrol::{Join, Revoke};
+use super::maintenance::Maintenance;
 use super::show::{Column, Form, known, list, one, text};
 use super::way::{Open, Way, call, value};
 use crate::client::escape;
@@ -24,6 +25,8 @@ pub enum HostCommand {
     Disable(Disable),
     /// Let a host take new instances again
     Enable(Act),
+    /// Begin or end maintenance: the host takes nothing new; what it runs goes on
+    Maintenance(Maintenance),
     /// Delete a host that no instance is on
     Delete(Delete),
     /// Map the hosts that cells hold
@@ -130,6 +133,8 @@ const COLUMNS: &[Column] = &[
     }),
     ("ENABLED", |host| match (host["enabled"].as_bool(), host["disabled_reason"].as_str()) {
         (Some(true), _) => "yes".to_owned(),
+        // The reason says so already.
+        (Some(false), Some(why)) if host["maintenance"] == true => clean(why),
         (Some(false), Some(why)) => format!("no ({})", clean(why)),
         (Some(false), None) => "no".to_owned(),
         (None, _) => "?".to_owned(),
@@ -174,6 +179,7 @@ impl HostCommand {
             Self::Show(it) => it.run().await,
             Self::Disable(it) => switch(it.which, Some(it.reason), it.dry_run, it.way).await,
             Self::Enable(it) => switch(it.which, None, it.dry_run, it.way).await,
+            Self::Maintenance(it) => it.run().await,
             Self::Delete(it) => it.run().await,
             Self::Discover(it) => it.run().await,
             Self::JoinToken(it) => it.run().await,

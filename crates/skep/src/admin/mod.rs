@@ -9,8 +9,11 @@ pub mod index;
 pub mod instance;
 mod keys;
 mod life;
+mod maintenance;
 mod show;
 mod slots;
+mod sync;
+pub mod task;
 mod way;
 
 use std::io::{BufRead, IsTerminal, Write};

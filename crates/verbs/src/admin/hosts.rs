@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use sql::Work;
 
+use super::maintenance::MARK;
 use super::{Admin, By, Denied, Why, only_admins, pick, reason};
 
 /// A host as an operator sees it. What only its cell knows is absent while that does not answer.
@@ -43,6 +44,9 @@ pub struct HostView {
     /// Who disabled it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled_by: Option<String>,
+    /// If it is disabled: whether it is in maintenance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<bool>,
     /// Where its published ports are reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -210,11 +214,7 @@ impl Admin {
         words: &str,
         dry_run: bool,
     ) -> Result<HostView, Denied> {
-        let words = words.trim().to_owned();
-        if words.is_empty() || words.len() > 255 {
-            return Err(Denied::new(Why::Bad, "a reason has 1 to 255 characters"));
-        }
-        self.switch(by, host, cell, Some(words), dry_run).await
+        self.switch(by, "host.disable", host, cell, Some(reason_for(words)?), dry_run).await
     }
 
     /// Lets a host take new instances again.
@@ -228,18 +228,19 @@ impl Admin {
         cell: Option<&str>,
         dry_run: bool,
     ) -> Result<HostView, Denied> {
-        self.switch(by, host, cell, None, dry_run).await
+        self.switch(by, "host.enable", host, cell, None, dry_run).await
     }
 
-    async fn switch(
+    pub(super) async fn switch(
         &self,
         by: &By,
+        action: &'static str,
         host: &str,
         cell: Option<&str>,
         words: Option<String>,
         dry_run: bool,
     ) -> Result<HostView, Denied> {
-        let entry = self.entry(by, if words.is_some() { "host.disable" } else { "host.enable" })?;
+        let entry = self.entry(by, action)?;
         let place = self.known(host, cell).await?;
         if dry_run {
             return Ok(place.view);
@@ -344,6 +345,15 @@ impl Admin {
     }
 }
 
+/// Why a host is disabled, as it is kept.
+pub(super) fn reason_for(words: &str) -> Result<String, Denied> {
+    let words = words.trim().to_owned();
+    match words.is_empty() || words.len() > 255 {
+        true => Err(Denied::new(Why::Bad, "a reason has 1 to 255 characters")),
+        false => Ok(words),
+    }
+}
+
 fn bare(cell: &Cell, id: HostId, name: &str, mapped: bool) -> HostView {
     HostView {
         id,
@@ -357,6 +367,7 @@ fn bare(cell: &Cell, id: HostId, name: &str, mapped: bool) -> HostView {
         healthy: None,
         disabled_reason: None,
         disabled_by: None,
+        maintenance: None,
         address: None,
         version: None,
         seen_at: None,
@@ -377,6 +388,7 @@ fn full(cell: &Cell, detail: &Detail, mapped: bool) -> HostView {
         healthy: Some(host.healthy),
         disabled_reason: disabled.as_ref().map(|disabled| disabled.reason.clone()),
         disabled_by: disabled.as_ref().map(|disabled| disabled.user.clone()),
+        maintenance: disabled.as_ref().map(|disabled| disabled.reason.starts_with(MARK)),
         address: Some(address.clone()),
         version: Some(version.clone()),
         seen_at: Some(seen.0),

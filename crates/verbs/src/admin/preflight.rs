@@ -17,6 +17,8 @@ const FRESH: Duration = Duration::from_secs(30);
 const AHEAD: Duration = Duration::from_secs(5);
 /// How often a connection is looked at while it is made.
 const LOOK: Duration = Duration::from_millis(20);
+/// Why a broker could not be asked.
+pub(super) const SILENT: &str = "does not answer, or refuses the user or vhost";
 /// This release.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -173,7 +175,7 @@ pub(super) async fn queues_by(bus: Bus, declare: bool) -> Result<(), String> {
     tokio::spawn(async move { bus.close().await });
     match done {
         Ok(done) => done.map_err(|fault| fault.message),
-        Err(_) => Err("does not answer, or refuses the user or vhost".to_owned()),
+        Err(_) => Err(SILENT.to_owned()),
     }
 }
 
