@@ -84,8 +84,9 @@ impl Face {
             .expect("a request");
         let response = self.app.handle(request).await;
         let status: StatusCode = response.status();
-        let id = response.headers().get("x-compute-request-id").and_then(|id| id.to_str().ok());
-        let request_id = id.unwrap_or_default().to_owned();
+        let headers = response.headers();
+        let id = headers.get("x-compute-request-id").or_else(|| headers.get("x-openstack-request-id"));
+        let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let body = match bytes.is_empty() {
             true => Value::Null,

@@ -1,6 +1,9 @@
 //! Stories on embedded parts: three cells, scripted engines, the in-process bus, SQLite; what dies here
 //! dies in the middle of whatever it does.
 
+#[path = "embedded/audited.rs"]
+mod audited;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

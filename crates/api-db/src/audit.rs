@@ -24,6 +24,12 @@ pub async fn record(
     tx.exec(SQL, args![id, at, request, user, project, action, target, detail]).await.map(drop)
 }
 
+/// Sets what a record says of what was done: of a change in a cell it is written before that begins, and told of its
+/// outcome afterwards.
+pub async fn amend(tx: &mut Tx, id: Uuid, detail: Value) -> Result<(), Error> {
+    tx.exec("UPDATE audit SET detail = $2 WHERE id = $1", args![id, detail]).await.map(drop)
+}
+
 /// A change that was accepted at the API level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {

@@ -236,6 +236,11 @@ impl Router {
         &self.inner.settings.secrets
     }
 
+    /// What this process makes buses with.
+    pub fn connector(&self) -> &Connector {
+        &self.inner.connector
+    }
+
     pub(crate) fn env(&self) -> &Env {
         &self.inner.env
     }

@@ -52,7 +52,8 @@ async fn what_is_gone_is_archived_and_purged() {
         assert_eq!(bed.number(count).await, 1, "the living one");
         assert_eq!(bed.below_number(&two, "SELECT COUNT(*) FROM instance").await, 1);
         assert_eq!(bed.below_number(&one, "SELECT COUNT(*) FROM archived_instance").await, 1);
-        assert_eq!(bed.number("SELECT COUNT(*) FROM audit WHERE action = 'instance.archive'").await, 2);
+        // The second one found nothing that may go yet: it was begun, and its record says so.
+        assert_eq!(bed.number("SELECT COUNT(*) FROM audit WHERE action = 'instance.archive'").await, 3);
 
         check(&bed, "db purge", 1, "either --all or --before");
         check(&bed, "db purge --before x", 2, "YYYY-MM-DD");

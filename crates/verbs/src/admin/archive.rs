@@ -65,6 +65,26 @@ impl Admin {
     /// If the API database does not answer.
     pub async fn archive(&self, by: &By, cells: &[Cell], terms: Terms) -> Result<Done, Denied> {
         let entry = self.entry(by, "instance.archive")?;
+        if !self.is_any_closed(cells, terms).await? {
+            return Ok(Done::default());
+        }
+        let begun = self.begin(&entry, uuid::Uuid::nil(), json!({"purge": terms.purge})).await?;
+        let archived = self.archive_all(cells, terms).await;
+        self.end(&begun, archived, |done| json!({"instances": done.instances, "dark": done.dark.len()})).await
+    }
+
+    /// Whether there is anything to archive, as far as the API database knows.
+    async fn is_any_closed(&self, cells: &[Cell], terms: Terms) -> Result<bool, Denied> {
+        let nowhere = cells.iter().any(Cell::is_cell0).then_some(None);
+        for cell in cells.iter().map(Some).chain(nowhere) {
+            if self.closed(cell, None, terms, 0).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn archive_all(&self, cells: &[Cell], terms: Terms) -> Result<Done, Denied> {
         let mut done = Done::default();
         // All at the same time, so that one that does not answer is waited for once.
         let asked = self.ask(cells.to_vec(), |tx| -> Work<'_, restored::Standing> {
@@ -83,16 +103,6 @@ impl Admin {
                 after = page.last().copied();
                 self.forget(page.iter().map(|closed| closed.id).collect(), &mut done).await?;
             }
-        }
-        if done.instances > 0 {
-            let (count, purge) = (done.instances, terms.purge);
-            let written = self.db.write(move |tx| -> Work<'_, ()> {
-                let entry = entry.clone();
-                Box::pin(async move {
-                    entry.record(tx, uuid::Uuid::nil(), json!({"instances": count, "purge": purge})).await
-                })
-            });
-            written.await?;
         }
         Ok(done)
     }
@@ -158,6 +168,7 @@ impl Admin {
     /// Only of callers who are no administrators; cells that do not answer are told of.
     pub async fn purge(&self, by: &By, cells: &[Cell], before: Option<Timestamp>) -> Result<Done, Denied> {
         let entry = self.entry(by, "instance.purge")?;
+        let begun = self.begin(&entry, uuid::Uuid::nil(), json!({"before": before})).await?;
         let mut done = Done::default();
         let purged = cells.iter().map(|cell| async move {
             let gone = self.write(cell, move |tx| -> Work<'_, u64> {
@@ -174,17 +185,7 @@ impl Admin {
                 Err(error) => done.dark.push((cell.name.clone(), reason(&error))),
             }
         }
-        let count = done.instances;
-        if count > 0 {
-            let written = self.db.write(move |tx| -> Work<'_, ()> {
-                let entry = entry.clone();
-                Box::pin(
-                    async move { entry.record(tx, uuid::Uuid::nil(), json!({"instances": count})).await },
-                )
-            });
-            written.await?;
-        }
-        Ok(done)
+        self.end(&begun, Ok(done), |done| json!({"instances": done.instances, "dark": done.dark.len()})).await
     }
 
     /// The allocations that nobody owns, cell by cell.
@@ -211,16 +212,13 @@ impl Admin {
     pub async fn free_orphan(&self, by: &By, cell: &Cell, orphan: &Orphan) -> Result<bool, Denied> {
         let entry = self.entry(by, "allocation.free")?;
         let (target, host) = (orphan.instance.uuid(), orphan.host);
-        let written = self.db.write(move |tx| -> Work<'_, ()> {
-            let entry = entry.clone();
-            Box::pin(async move { entry.record(tx, target, json!({"host": host})).await })
-        });
-        written.await?;
+        let begun = self.begin(&entry, target, json!({"host": host})).await?;
         let orphan = orphan.clone();
         let freed = self.write(cell, move |tx| -> Work<'_, bool> {
             let orphan = orphan.clone();
             Box::pin(async move { archive::free(tx, &orphan).await })
         });
-        freed.await.map_err(|error| Denied::dark(&cell.name, &error))
+        let freed = freed.await.map_err(|error| Denied::dark(&cell.name, &error));
+        self.end(&begun, freed, |freed| json!({"freed": freed})).await
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use sql::Work;
 
+use super::entry::nothing;
 use super::maintenance::MARK;
 use super::{Admin, By, Denied, Why, only_admins, pick, reason};
 
@@ -250,11 +251,7 @@ impl Admin {
         let why = words.map(|reason| Disabled { reason, user, request_id, since: entry.at });
         // Two databases: the audit says first what is about to be done, so that nothing is done unaudited.
         let detail = json!({"cell": place.cell.id, "name": place.view.name, "reason": why.as_ref().map(|w| &w.reason)});
-        let audited = self.db.write(move |tx| -> Work<'_, ()> {
-            let (entry, detail) = (entry.clone(), detail.clone());
-            Box::pin(async move { entry.record(tx, id.uuid(), detail).await })
-        });
-        audited.await?;
+        let begun = self.begin(&entry, id.uuid(), detail).await?;
         let written = self.write(&place.cell, move |tx| -> Work<'_, ()> {
             let why = why.clone();
             Box::pin(async move {
@@ -264,7 +261,8 @@ impl Admin {
                 }
             })
         });
-        written.await.map_err(|error| Denied::dark(&place.cell.name, &error))?;
+        let written = written.await.map_err(|error| Denied::dark(&place.cell.name, &error));
+        self.end(&begun, written, nothing).await?;
         let (place, _) = self.place(&id.to_string(), Some(&place.cell.name)).await?;
         Ok(place.view)
     }
@@ -322,21 +320,30 @@ impl Admin {
         if dry_run {
             return Ok(place.view);
         }
+        let detail = json!({"cell": place.cell.id, "name": name, "force": force});
+        let begun = self.begin(&entry, id.uuid(), detail).await?;
         if place.detail.is_some() && (!lives || force) {
             let deleted = self.write(&place.cell, move |tx| -> Work<'_, bool> {
                 Box::pin(async move { cell_db::hosts::delete(tx, id).await })
             });
-            if !deleted.await.map_err(|error| Denied::dark(&place.cell.name, &error))? {
-                let why = format!("an instance was placed on host {name} at this moment: disable it first");
-                return Err(Denied::new(Why::HasInstances, why));
+            let deleted = match deleted.await {
+                Ok(true) => Ok(()),
+                Ok(false) => {
+                    let why =
+                        format!("an instance was placed on host {name} at this moment: disable it first");
+                    Err(Denied::new(Why::HasInstances, why))
+                }
+                Err(error) => Err(Denied::dark(&place.cell.name, &error)),
+            };
+            if deleted.is_err() {
+                return self.end(&begun, deleted, nothing).await.map(|()| place.view);
             }
         }
-        let detail = json!({"cell": place.cell.id, "name": name, "force": force});
         let unmapped = self.db.write(move |tx| -> Work<'_, ()> {
-            let (entry, detail) = (entry.clone(), detail.clone());
+            let begun = begun.clone();
             Box::pin(async move {
                 hosts::unmap(tx, id).await?;
-                entry.record(tx, id.uuid(), detail).await
+                begun.done(tx, &json!({})).await
             })
         });
         // Should this fail, the host has no row but a mapping: repeating finishes it.

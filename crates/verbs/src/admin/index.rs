@@ -52,18 +52,34 @@ impl Admin {
         }
         for cell in cells {
             let entry = self.entry(by, "index.rebuild")?;
-            let id = cell.id.uuid();
-            let recorded = self.db.write(move |tx| -> Work<'_, ()> {
-                let entry = entry.clone();
-                Box::pin(async move { entry.record(tx, id, json!({})).await })
-            });
-            recorded.await?;
-            // The entries first: what the cell says then finds them.
-            let entries = self.renew(Some(cell.id)).await?;
-            let (marked, why) = self.mark(&cell).await;
-            rebuilt.push(Rebuilt { cell: cell.name, entries, marked, why });
+            let begun = self.begin(&entry, cell.id.uuid(), json!({})).await?;
+            let done = self.rebuild(&cell).await;
+            rebuilt.push(
+                self.end(
+                    &begun,
+                    done,
+                    |done| json!({"entries": done.entries, "marked": done.marked, "dark": done.why}),
+                )
+                .await?,
+            );
         }
         Ok(rebuilt)
+    }
+
+    /// [`Admin::rebuild_index`] of all cells, as a part of what is recorded already.
+    pub(super) async fn rebuild_all(&self) -> Result<(), Denied> {
+        self.renew(None).await?;
+        for cell in self.mappings().await? {
+            self.rebuild(&cell).await?;
+        }
+        Ok(())
+    }
+
+    async fn rebuild(&self, cell: &Cell) -> Result<Rebuilt, Denied> {
+        // The entries first: what the cell says then finds them.
+        let entries = self.renew(Some(cell.id)).await?;
+        let (marked, why) = self.mark(cell).await;
+        Ok(Rebuilt { cell: cell.name.clone(), entries, marked, why })
     }
 
     async fn renew(&self, cell: Option<CellId>) -> Result<u64, Denied> {

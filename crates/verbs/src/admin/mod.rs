@@ -13,6 +13,7 @@ mod differences;
 mod discover;
 mod doctor;
 mod enrol;
+mod entry;
 mod hosts;
 mod index;
 mod instances;
@@ -36,13 +37,11 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_db::{Tx, audit};
 use cell_db::Tx as CellTx;
 use futures::future::join_all;
 use model::drill::Gate;
-use model::{Caller, Cell, Context, Env, Fault, FaultKind, Timestamp};
+use model::{Caller, Cell, Context, Env, Fault, FaultKind};
 use router::{CellHandle, Router, Secrets};
-use serde_json::Value;
 use sql::{Error, Work};
 use uuid::Uuid;
 
@@ -98,32 +97,12 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-/// An audit entry, complete but for its detail; made before the transaction that stores it.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    id: Uuid,
-    at: Timestamp,
-    by: By,
-    action: &'static str,
-}
-
-impl Entry {
-    /// The entry of the nth of several things that one request does.
-    pub(crate) fn nth(&self, n: usize) -> Self {
-        Self { id: Uuid::from_u128(self.id.as_u128().wrapping_add(n as u128)), ..self.clone() }
-    }
-
-    pub(crate) async fn record(&self, tx: &mut Tx, target: Uuid, detail: Value) -> Result<(), Error> {
-        let who = (&self.by.caller, &self.by.context);
-        audit::record(tx, self.id, self.at, who, self.action, Some(target), detail).await
-    }
-}
-
 impl Verbs {
     /// The operator's verbs of the same cloud.
     pub fn admin(&self) -> Admin {
         let (env, db) = (self.inner.env.clone(), self.inner.db.clone());
-        let connector = rpc::Connector::new(env.clone());
+        // Its own, in whose hub the buses within this process meet.
+        let connector = self.inner.router.connector().clone();
         let (router, secrets) = (self.inner.router.clone(), self.inner.router.secrets().clone());
         Admin { env, db, router: Some(router), connector, secrets }
     }
@@ -138,11 +117,6 @@ impl Admin {
     /// What cells' URLs are opened and filled in with here.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
-    }
-
-    fn entry(&self, by: &By, action: &'static str) -> Result<Entry, Denied> {
-        only_admins(by)?;
-        Ok(Entry { id: self.env.uuid(), at: self.env.now(), by: by.clone(), action })
     }
 
     /// The mappings as they are stored: URLs are secret.

@@ -7,6 +7,7 @@ use cell_db::summary;
 use model::{Cell, Summary, Timestamp};
 use rpc::Bus;
 use serde::Serialize;
+use serde_json::json;
 use sql::Work;
 
 use super::{Admin, By, Denied, close, only_admins, reason};
@@ -75,7 +76,11 @@ impl Admin {
         let mut preflight = self.test_cell(by, cell).await?;
         let cell = self.mapping(cell).await?;
         if preflight.ok && !cell.is_cell0() {
-            preflight.checks.push(self.probe(&cell).await);
+            let entry = self.entry(by, "cell.preflight")?;
+            let begun = self.begin(&entry, cell.id.uuid(), json!({"name": cell.name})).await?;
+            let probed = self.probe(&cell).await;
+            let told = self.end(&begun, Ok(probed), |probe| json!({"container": probe.detail}));
+            preflight.checks.push(told.await?);
             preflight.ok = preflight.checks.iter().all(|check| check.ok);
         }
         Ok(preflight)

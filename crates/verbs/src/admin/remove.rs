@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use sql::Work;
 
+use super::entry::{Begun, nothing};
 use super::{Admin, By, Denied, Why};
 
 /// Instances that are forgotten in one transaction.
@@ -51,6 +52,19 @@ impl Admin {
             return Ok(removed);
         }
         let id = cell.id;
+        let detail = json!({"name": cell.name, "lost": removed.lost});
+        let begun = self.begin(&entry, id.uuid(), detail).await?;
+        let deleted = self.give_up(&cell, living, &begun).await;
+        match deleted {
+            Ok(()) => Ok(removed),
+            // Its last transaction has said what was done.
+            Err(_) => self.end(&begun, deleted, nothing).await.map(|()| removed),
+        }
+    }
+
+    /// Forgets what is mapped to a cell, and its mapping at last.
+    async fn give_up(&self, cell: &Cell, living: bool, begun: &Begun) -> Result<(), Denied> {
+        let id = cell.id;
         // Where living ones are given up the cell is cordoned, so nothing new comes while this goes on; what is
         // left when it stops half-way is found by the next call.
         loop {
@@ -61,9 +75,9 @@ impl Admin {
                 break;
             }
         }
-        let (name, lost) = (cell.name.clone(), removed.lost);
+        let (name, begun) = (cell.name.clone(), begun.clone());
         let deleted = self.db.write(move |tx| -> Work<'_, bool> {
-            let (entry, name) = (entry.clone(), name.clone());
+            let (begun, name) = (begun.clone(), name.clone());
             Box::pin(async move {
                 cells::shut(tx, id).await?;
                 let Counts { live, dead } = mappings::count(tx, id).await?;
@@ -80,13 +94,12 @@ impl Admin {
                 if !cells::delete(tx, id).await? {
                     return Ok(false);
                 }
-                let detail = json!({"name": name, "hosts": hosts, "dead": dead, "lost": lost});
-                entry.record(tx, id.uuid(), detail).await?;
+                begun.done(tx, &json!({"hosts": hosts, "dead": dead})).await?;
                 Ok(true)
             })
         });
         match deleted.await {
-            Ok(true) => Ok(removed),
+            Ok(true) => Ok(()),
             Ok(false) => Err(Denied::new(Why::NoCell, format!("cell {} is gone already", cell.name))),
             Err(sql::Error::Fault(fault)) => Err(Denied::new(Why::HasInstances, fault.message)),
             Err(error) => Err(error.into()),

@@ -16,6 +16,7 @@ use serde_json::json;
 use sql::{Error, Work};
 use uuid::Uuid;
 
+use super::entry::nothing;
 use super::probe::PROJECT;
 use super::{Admin, By, Denied, Why, close};
 
@@ -83,17 +84,11 @@ impl Admin {
         let cell = self.mapping(cell).await?;
         self.answers(&cell).await?;
         let (incarnation, now): (Incarnation, _) = (self.env.id(), self.env.now());
-        let id = cell.id.uuid();
-        // First: two databases have no transaction in common, and what is done is not to go unrecorded.
-        let recorded = self.db.write(move |tx| -> Work<'_, ()> {
-            let entry = entry.clone();
-            Box::pin(async move { entry.record(tx, id, json!({"incarnation": incarnation})).await })
-        });
-        recorded.await?;
-        self.write_long(&cell, move |tx| -> Work<'_, ()> {
+        let begun = self.begin(&entry, cell.id.uuid(), json!({"incarnation": incarnation})).await?;
+        let written = self.write_long(&cell, move |tx| -> Work<'_, ()> {
             Box::pin(async move { restored::begin(tx, incarnation, now).await })
-        })
-        .await
+        });
+        self.end(&begun, written.await, nothing).await
     }
 
     /// Compares a cell's restored database with the mappings and with what hosts have told, takes back what belongs
@@ -128,23 +123,34 @@ impl Admin {
             );
             return Err(Denied::new(Why::NotReady, why));
         }
+        let begun = self.begin(&entry, cell.id.uuid(), json!({"force": force})).await?;
+        let compared = self.compare_cell(&cell, unheard, offers).await;
+        self.end(
+            &begun,
+            compared,
+            |done| json!({"lost": done.lost, "gone": done.gone, "taken_back": done.taken_back}),
+        )
+        .await
+    }
+
+    /// Compares a restored cell, and lets it work again.
+    async fn compare_cell(
+        &self,
+        cell: &Cell,
+        unheard: Vec<String>,
+        offers: Vec<Offered>,
+    ) -> Result<ConfirmedCell, Denied> {
         let mut done = ConfirmedCell { cell: cell.name.clone(), unheard, ..ConfirmedCell::default() };
-        done.gone = self.compare_rows(&cell).await?;
+        done.gone = self.compare_rows(cell).await?;
         let count = offers.len() as u64;
-        done.taken_back = self.take_back(&cell, offers).await?;
+        done.taken_back = self.take_back(cell, offers).await?;
         done.offered = count - done.taken_back;
-        done.lost = self.lose_in(&cell).await?;
+        done.lost = self.lose_in(cell).await?;
         let (incarnation, now): (Incarnation, _) = (self.env.id(), self.env.now());
-        self.write_long(&cell, move |tx| -> Work<'_, ()> {
+        self.write_long(cell, move |tx| -> Work<'_, ()> {
             Box::pin(async move { restored::confirm(tx, incarnation, now).await })
         })
         .await?;
-        let (id, detail) = (cell.id.uuid(), json!({"force": force, "lost": done.lost}));
-        let recorded = self.db.write(move |tx| -> Work<'_, ()> {
-            let (entry, detail) = (entry.clone(), detail.clone());
-            Box::pin(async move { entry.record(tx, id, detail).await })
-        });
-        recorded.await?;
         Ok(done)
     }
 

@@ -113,7 +113,7 @@ impl Admin {
         });
         written.await?;
         // What was heard since the backup is forgotten above, and the cells do not tell it again by themselves.
-        self.rebuild_index(by, None).await?;
+        self.rebuild_all().await?;
         Ok(done)
     }
 

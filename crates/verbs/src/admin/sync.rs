@@ -53,14 +53,20 @@ impl Admin {
     pub async fn sync_cell(&self, by: &By, cell: &str, dry_run: bool) -> Result<Synced, Denied> {
         let entry = self.entry(by, "cell.sync")?;
         let cell = self.mapping(cell).await?;
-        if !dry_run {
-            let id = cell.id.uuid();
-            let recorded = self.db.write(move |tx| -> Work<'_, ()> {
-                let entry = entry.clone();
-                Box::pin(async move { entry.record(tx, id, json!({})).await })
-            });
-            recorded.await?;
+        if dry_run {
+            return self.sync_parts(by, cell, true).await;
         }
+        let begun = self.begin(&entry, cell.id.uuid(), json!({"name": cell.name})).await?;
+        let synced = self.sync_parts(by, cell, false).await;
+        let failed = |part: &&SyncedPart| !part.ok;
+        self.end(&begun, synced, |synced| {
+            let failed: Vec<&str> = synced.parts.iter().filter(failed).map(|part| part.name).collect();
+            json!({"failed": failed})
+        })
+        .await
+    }
+
+    async fn sync_parts(&self, by: &By, cell: Cell, dry_run: bool) -> Result<Synced, Denied> {
         if cell.is_cell0() {
             let part = told("schema", self.sync_schema(&cell, dry_run).await);
             return Ok(Synced { cell: cell.name, ok: part.ok, parts: vec![part] });
