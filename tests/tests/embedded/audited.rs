@@ -169,6 +169,11 @@ async fn hosts_are_worked_on(walk: &mut Walk, cloud: &mut Cloud) {
     exec::<api_db::Api>(&cloud.api_url, "DELETE FROM host_mapping WHERE host = $1", args![first]).await;
     walk.step(("POST /admin/v1/hosts", ""), json!({}), 200, &about("host.map")).await;
     walk.step(("POST /admin/v1/hosts", ""), json!({}), 200, &[]).await;
+    let cell = Some(cloud.cells[0].cell.id.uuid());
+    let route = ("POST /admin/v1/cells/{cell}/join-tokens", "cell1");
+    walk.step(route, json!({"count": 2}), 201, &[("host.join_token", cell)]).await;
+    let route = ("POST /admin/v1/hosts/{host}/revoke", "cell2-h1");
+    walk.step(route, json!({}), 200, &[("host.revoke", Some(second))]).await;
     cloud.agents[1][0] = None;
     let route = ("DELETE /admin/v1/hosts/{host}", "cell2-h1?force=1");
     walk.step(route, Value::Null, 200, &[("host.delete", Some(second))]).await;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use sql::Work;
 
+use super::entry::nothing;
 use super::hosts::HostView;
 use super::{Admin, By, Denied, Why};
 
@@ -60,19 +61,15 @@ impl Admin {
             .iter()
             .map(|token| NewToken { id: self.env.uuid(), fingerprint: token.fingerprint(), ends })
             .collect();
-        // Two databases: what is about to be done is recorded before it is done.
         let detail = json!({"count": count, "ends_at": ends.0, "tokens": kept.iter().map(|token| token.id).collect::<Vec<_>>()});
         let id = cell.id;
-        let audited = self.db.write(move |tx| -> Work<'_, ()> {
-            let (entry, detail) = (entry.clone(), detail.clone());
-            Box::pin(async move { entry.record(tx, id.uuid(), detail).await })
-        });
-        audited.await?;
+        let begun = self.begin(&entry, id.uuid(), detail).await?;
         let written = self.write(&cell, move |tx| -> Work<'_, ()> {
             let kept = kept.clone();
             Box::pin(async move { keys::allow(tx, &kept, now).await })
         });
-        written.await.map_err(|error| Denied::dark(&cell.name, &error))?;
+        let written = written.await.map_err(|error| Denied::dark(&cell.name, &error));
+        self.end(&begun, written, nothing).await?;
         Ok(JoinTokens { cell: cell.name, cell_id: id, tokens, ends_at: ends.0 })
     }
 
@@ -98,15 +95,12 @@ impl Admin {
             return Ok(place.view);
         }
         let detail = json!({"cell": place.cell.id, "name": name});
-        let audited = self.db.write(move |tx| -> Work<'_, ()> {
-            let (entry, detail) = (entry.clone(), detail.clone());
-            Box::pin(async move { entry.record(tx, id.uuid(), detail).await })
-        });
-        audited.await?;
+        let begun = self.begin(&entry, id.uuid(), detail).await?;
         let written = self.write(&place.cell, move |tx| -> Work<'_, bool> {
             Box::pin(async move { keys::revoke(tx, id).await })
         });
-        written.await.map_err(|error| Denied::dark(&place.cell.name, &error))?;
+        let written = written.await.map_err(|error| Denied::dark(&place.cell.name, &error));
+        self.end(&begun, written, nothing).await?;
         self.host_view(by, &id.to_string(), Some(&place.cell.name)).await
     }
 }
