@@ -71,7 +71,7 @@ const NOVA: &[(&str, &[i32])] = &[
     ("api_db restored --confirm", &[1, 3]),
     ("db sync", &[1]),
     ("db version", &[255]),
-    ("db archive_deleted_rows --all-cells", &[255]),
+    ("db archive_deleted_rows --all-cells", &[0]),
     ("db purge --all --all-cells", &[255]),
     ("db restored --cell-uuid frozen", &[1, 255]),
     ("placement audit", &[1]),
