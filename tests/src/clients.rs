@@ -143,6 +143,21 @@ impl Drop for OpenStack {
     }
 }
 
+/// Runs a script of the SDK (`tests/clients/sdk.py`) as the user `cloud` of the file `clouds`, with containers of
+/// `image`.
+///
+/// # Panics
+/// If it fails.
+pub fn sdk(clouds: &Path, cloud: &str, image: &str) {
+    let mut command = python();
+    command.arg("-I").arg(root().join("tests/clients/sdk.py")).args([cloud, image]);
+    command.env_clear().env("OS_CLIENT_CONFIG_FILE", clouds).env("HOME", clouds.parent().unwrap_or(clouds));
+    command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8");
+    let ended = command.stdin(Stdio::null()).status();
+    let ended = ended.unwrap_or_else(|error| panic!("cannot start the SDK's script: {error}"));
+    assert!(ended.success(), "tests/clients/sdk.py: {ended}; see above");
+}
+
 /// Runs tempest (`tests/tempest/run.py`) as the administrator of the cloud `skep` of the file `clouds`, beside which
 /// it writes, with containers of `image`; `only` is a file that chooses among its tests.
 ///

@@ -351,6 +351,15 @@ impl Estate {
         OpenStack::new(&self.put(&format!("clouds-{name}.yaml"), &text), name)
     }
 
+    /// Has a user's script of the SDK run.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn sdk(&self, name: &str) {
+        let text = config::clouds(&self.url(0), name);
+        crate::clients::sdk(&self.put(&format!("clouds-{name}.yaml"), &text), name, "skep/web:1");
+    }
+
     /// The OpenStack client in the hands of an administrator, made by the command that makes the first; by
     /// password. Once for each estate.
     ///

@@ -22,5 +22,6 @@ async fn servers_live_and_die_at_the_command_line() {
     assert_eq!(estate.openstack("bob").column("server list", "Name"), [""; 0]);
     alice.ok("server delete --wait web1 web2 web3");
     assert_eq!(alice.ok("server list -f value"), "");
+    estate.sdk("alice");
     estate.at_rest().await;
 }
