@@ -53,19 +53,20 @@ claim_ports() {
   else
     P=$1; free_base "$P" || die "ports $P to $((P + 99)) or the bridge skep$P are in use: name another BASEPORT, or none"
   fi
-  ip link add "skep$P" type bridge || die "cannot create a network bridge: this needs root with CAP_NET_ADMIN"
+  BR=skep$P; add_bridge
   echo "$P" >"$D/port"
   unlocked
 }
+# The alias says whose it is.
+add_bridge() {
+  ip link add "$BR" type bridge && ip link set "$BR" alias "$D" || die "cannot create a network bridge: this needs root with CAP_NET_ADMIN"
+}
 # Gives the bridge an address in the first free eighth of 198.18.0.0/15 (set aside for test beds, RFC 2544).
 claim_addresses() {
+  ip link show "$BR" >/dev/null 2>&1 || add_bridge # it is gone after a restart of the machine
   ip -4 -o addr show dev "$BR" | grep -q inet && return
   locked
-  for slot in 0 64 128 192 256 320 384 448; do
-    POOL=198.$((18 + slot / 256)).$((slot % 256)).0/18
-    if [ -z "$(ip -4 -o addr show to "$POOL")" ]; then break; else POOL=; fi
-  done
-  [ -n "$POOL" ] || die "eight engines for tests run here already; stop one with: services.sh down DIR"
+  free_pool || { take_back_pools; free_pool; } || die "eight engines for tests run here already; stop one with: services.sh down DIR"
   ip addr add "$(sed 's/\.0\/18$/.1\/25/' <<<"$POOL")" dev "$BR"; ip link set "$BR" up
   # Two networks of this engine must not reach each other through this machine, as the engine's own firewall rules
   # would see to. Those rules are switched off, because they are shared with any other engine here.
@@ -73,6 +74,27 @@ claim_addresses() {
   ip rule add from "$POOL" to "$POOL" blackhole pref $((P + 2))
   echo "$POOL" >"$D/pool"
   unlocked
+}
+pools() { local n; for n in 0 64 128 192 256 320 384 448; do echo 198.$((18 + n / 256)).$((n % 256)).0/18; done; }
+free_pool() { for POOL in $(pools); do [ -n "$(ip -4 -o addr show to "$POOL")" ] || return 0; done; return 1; }
+# Who was killed cannot give its addresses back: an engine that is dead, and for which no services.sh was called for
+# a quarter of an hour (a test may kill its engine for a while), loses them to the next.
+take_back_pools() {
+  local pool owner dir
+  for pool in $(pools); do
+    owner=$(ip -4 -o addr show to "$pool" | awk '$2 ~ /^skep[0-9]+$/ { print $2; exit }')
+    [ -n "$owner" ] && ! pgrep -f "default-address-pool base=$pool," >/dev/null || continue
+    dir=$(cat "/sys/class/net/$owner/ifalias")
+    [ -z "$(find "${dir:-/none}/used" -mmin -15 2>/dev/null)" ] || continue
+    say "the engine of $owner${dir:+ in $dir} is dead: its addresses $pool are taken back"
+    give_back "$pool" "${owner#skep}"
+  done
+}
+# give_back POOL BASEPORT: removes what is left of an engine's networks.
+give_back() {
+  local link p
+  for p in 1 2; do ip rule del pref $(($2 + p)) 2>/dev/null || true; done
+  for link in $(ip -4 -o addr show to "$1" | awk '{ print $2 }' | sort -u); do ip link del "$link" 2>/dev/null || true; done
 }
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------
@@ -202,6 +224,7 @@ up() {
   [ "$(id -u)" = 0 ] || die "run this as root: the engine needs it, and PostgreSQL runs as user postgres"
   [ ${#D} -le 60 ] || die "$D is too long a path: sockets lie in it, and their names end at 108 bytes"
   mkdir -p "$D"; chmod 755 "$D"
+  touch "$D/used"
   [ -f "$D/port" ] || claim_ports "$base"
   P=$(cat "$D/port"); BR=skep$P
   trap '[ -z "$rabbit" ] || wait "$rabbit" || true' EXIT # else a `down` after a failure would miss it
@@ -230,7 +253,7 @@ down() {
   stop_rabbit
   ( [ ! -d "$D/rabbit" ] || { rabbit_env; epmd -kill >/dev/null 2>&1 || true; } )
   stop_pg
-  for p in 1 2; do ip rule del pref $((P + p)) 2>/dev/null || true; done
+  [ ! -f "$D/pool" ] || give_back "$(cat "$D/pool")" "$P"
   ip link del "$BR" 2>/dev/null || true
   rm -rf "$D"
 }
@@ -242,6 +265,7 @@ if [ ! -f "$D/port" ]; then
   [ "$verb" = down ] && exit
   die "nothing was started in $D: services.sh up $D"
 fi
+touch "$D/used"
 P=$(cat "$D/port") BR=skep$P
 case $verb in
   down) down ;;
