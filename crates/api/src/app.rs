@@ -18,7 +18,7 @@ use tracing::Instrument;
 use verbs::Verbs;
 
 use crate::edge::refused::{Refused, Style, TurnedAway};
-use crate::edge::room::Room;
+use crate::edge::room::{Lane, Room};
 use crate::routes;
 use crate::settings::Settings;
 
@@ -96,6 +96,14 @@ impl App {
         let env = &self.shared.env;
         let start = env.monotonic();
         let request_id = format!("req-{}", env.uuid());
+        // Before anything else is spent on it.
+        if let Some(lane) = Lane::before_routing(request.method(), request.uri().path())
+            && let Err(refused) = self.shared.room.look(lane, env).await
+        {
+            let mut response = refused.render(Style::of(request.uri().path()));
+            identified(&mut response, &request_id);
+            return response;
+        }
         let global_id = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id)).cloned();
         let trace_parent = trace_parent(request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -117,12 +125,7 @@ impl App {
             Ok(Err(never)) => match never {},
             Err(_) => panicked(uri.path(), &request_id),
         };
-        // An answer that is told again carries the id of the request that was worked on.
-        let told = response.headers().get(&REQUEST_ID).cloned();
-        if let Some(value) = told.or_else(|| HeaderValue::from_str(&request_id).ok()) {
-            response.headers_mut().insert(REQUEST_ID, value.clone());
-            response.headers_mut().insert(COMPUTE_REQUEST_ID, value);
-        }
+        identified(&mut response, &request_id);
         let took = env.monotonic().saturating_sub(start);
         match response.extensions().get::<TurnedAway>() {
             // One line for each would be one more load; how many there are is counted.
@@ -130,6 +133,15 @@ impl App {
             None => log(&method, uri.path(), response.status(), took, &request_id, global_id.as_ref()),
         }
         response
+    }
+}
+
+/// Names the request in its answer. One that is told again carries the id of the request that was worked on.
+fn identified(response: &mut Response<Body>, request_id: &str) {
+    let told = response.headers().get(&REQUEST_ID).cloned();
+    if let Some(value) = told.or_else(|| HeaderValue::from_str(request_id).ok()) {
+        response.headers_mut().insert(REQUEST_ID, value.clone());
+        response.headers_mut().insert(COMPUTE_REQUEST_ID, value);
     }
 }
 

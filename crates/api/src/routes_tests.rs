@@ -6,6 +6,7 @@ use model::Env;
 
 use crate::app::App;
 use crate::edge::policy::{self, Need, RULES};
+use crate::edge::room::Lane;
 use crate::settings::Settings;
 use crate::testing::{json, request};
 
@@ -22,6 +23,8 @@ fn only_version_documents_are_public() {
         let public = policy::need(route.rule) == Some(policy::Need::Anyone);
         let expected = ["skep:versions", "identity:authenticate"].contains(&route.rule);
         assert_eq!(public, expected, "{} {path}", route.method);
+        let places = Lane::before_routing(&route.method, &fill(&path)).is_some();
+        assert_eq!(places, !public, "{} {path}", route.method);
     }
 }
 

@@ -72,7 +72,7 @@ impl Default for Settings {
             trace: None,
             project_rate: None,
             max_in_flight: 256,
-            queue_wait: Duration::from_millis(50),
+            queue_wait: Duration::from_millis(70),
             body_memory: 64 * 1024 * 1024,
             body_limit: 1024 * 1024,
             max_connections: 12_288,

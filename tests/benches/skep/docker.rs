@@ -83,7 +83,7 @@ async fn together(options: &Options, target: &Target, url: &str, recipe: &Arc<Va
     let (mut bare, mut skep) = (Vec::new(), Vec::new());
     for _ in 0..options.runs {
         bare.push(bare_cycles(url, recipe, count).await?);
-        skep.push(cycles(target, count).await?);
+        skep.push(cycles(target, count, options.pause).await?);
     }
     let mut table = Table::new(&["4 in parallel", "cycles/s", "of the bare"]);
     for (what, rates) in [("engine's create + start + remove", &bare), ("boot + delete, until gone", &skep)] {
@@ -113,13 +113,13 @@ async fn bare_cycles(url: &str, recipe: &Arc<Value>, count: usize) -> anyhow::Re
     Ok(count as f64 / (env.monotonic() - start).as_secs_f64())
 }
 
-async fn cycles(target: &Target, count: usize) -> anyhow::Result<f64> {
+async fn cycles(target: &Target, count: usize, pause: usize) -> anyhow::Result<f64> {
     let env = Env::system();
     let (start, mut all, next) = (env.monotonic(), JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for client in 0..PARALLEL {
         let (next, mut connection) = (next.clone(), Connection::new(target));
         all.spawn(async move {
-            let look = Duration::from_millis(25);
+            let look = Duration::from_millis(pause as u64);
             while next.fetch_add(1, Ordering::Relaxed) < count {
                 let id = post(&mut connection, &Wish::web(), &format!("parallel{client}")).await?;
                 active(&mut connection, &id, look).await?;

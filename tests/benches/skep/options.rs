@@ -28,6 +28,7 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
   --clients A,B,C  clients of `boot` [1,8,32]
   --on WHERE       `boot` on `processes`, on `dev`, or on `both` [both]
   --count N        boots of a run with many clients [1000]
+  --pause MS       pause between looks of `docker`'s parallel clients [100]
   --rows N         rows of `lists` [100000]
   --cells A,B,C    cells of `lists` [2,8,64]
   --debug          measure a debug build all the same";
@@ -47,6 +48,8 @@ pub struct Options {
     pub on: String,
     /// Boots of a run with many clients.
     pub count: usize,
+    /// Milliseconds between looks at an instance by parallel clients.
+    pub pause: usize,
     /// Rows that are listed.
     pub rows: usize,
     /// How many cells they lie in.
@@ -64,6 +67,7 @@ impl Options {
             clients: vec![1, 8, 32],
             on: "both".into(),
             count: 1_000,
+            pause: 100,
             rows: 100_000,
             cells: vec![2, 8, 64],
             debug: false,
@@ -76,6 +80,7 @@ impl Options {
                 "--debug" => options.debug = true,
                 "--quick" => options.quick = true,
                 "--runs" => options.runs = number(argument, value()?)?,
+                "--pause" => options.pause = number(argument, value()?)?,
                 "--count" => options.count = number(argument, value()?)?,
                 "--on" => options.on = value()?.clone(),
                 "--rows" => options.rows = number(argument, value()?)?,

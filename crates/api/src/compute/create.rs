@@ -270,7 +270,14 @@ fn network(value: Option<&Value>, version: Version) -> Result<(bool, Option<Stri
                 Err(no_such_network(named.unwrap_or("(without uuid)")))
             }
         },
-        Some(other) => Err(Refused::field("networks", other, "It is none of 'auto', 'none' and a list")),
+        Some(other) if version >= Version(37) => {
+            Err(Refused::field("networks", other, "It is none of 'auto', 'none' and a list"))
+        }
+        Some(other) => Err(Refused::field(
+            "networks",
+            other,
+            "It is no list; 'auto' and 'none' are known from microversion 2.37 on",
+        )),
     }
 }
 

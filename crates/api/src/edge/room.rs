@@ -21,6 +21,9 @@ const PROJECTS: usize = 10_000;
 /// Bodies are counted in pieces of so many bytes.
 pub const PIECE: usize = 4 * 1024;
 
+/// How many may wait for each place: what is quickly done needs a queue rather than an answer to ask again.
+const QUEUED: usize = 2;
+
 /// A place, until it is dropped.
 pub type Place = OwnedSemaphorePermit;
 
@@ -43,6 +46,19 @@ impl Lane {
             () if method == Method::DELETE => Self::Delete,
             () => Self::Ordinary,
         }
+    }
+
+    /// The lane of a request as far as its head tells; none for what anybody may ask: version documents and tokens.
+    pub fn before_routing(method: &Method, path: &str) -> Option<Self> {
+        let parts = path.split('/').filter(|part| !part.is_empty()).count();
+        let free = parts < 2
+            || matches!(
+                path.trim_end_matches('/'),
+                "/compute/v2.1" | "/compute/v2" | "/identity/v3" | "/image/v2"
+            )
+            || matches!(path.trim_end_matches('/'), "/image/versions" | "/network/v2.0")
+            || (method == Method::POST && path.ends_with("/auth/tokens"));
+        (!free).then(|| Self::of(method, path))
     }
 
     fn word(self) -> &'static str {
@@ -75,8 +91,8 @@ struct Places {
 
 impl Places {
     fn new(count: usize) -> Self {
-        let count = count.clamp(1, Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(count)), queue: Semaphore::new(count) }
+        let count = count.clamp(1, Semaphore::MAX_PERMITS / QUEUED);
+        Self { free: Arc::new(Semaphore::new(count)), queue: Semaphore::new(count * QUEUED) }
     }
 
     fn now(&self) -> Option<Place> {
@@ -253,6 +269,8 @@ mod tests {
         let taken = room.enter(Lane::Ordinary, &env).await.expect("is free");
         let mut waits = Box::pin(room.enter(Lane::Ordinary, &env));
         assert!(futures::poll!(&mut waits).is_pending());
+        let mut too = Box::pin(room.enter(Lane::Ordinary, &env));
+        assert!(futures::poll!(&mut too).is_pending());
         assert!(room.enter(Lane::Ordinary, &env).await.is_err(), "the queue is full: told at once");
         assert!(
             futures::poll!(Box::pin(room.look(Lane::Ordinary, &env))).is_pending(),

@@ -85,7 +85,7 @@ impl Default for Api {
             project_rate: 0,
             project_burst: 0,
             max_in_flight: 256,
-            queue_ms: 50,
+            queue_ms: 70,
             max_connections: 12_288,
             max_limit: 1_000,
             list_records_by_skipping_down_cells: true,
