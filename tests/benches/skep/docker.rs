@@ -19,6 +19,10 @@ use crate::table::{Table, line};
 
 /// How often one instance is looked at.
 const LOOK: Duration = Duration::from_millis(3);
+/// When parallel clients look for the first time at what they boot, and at what they delete: sooner than either is
+/// done, so that looks take nothing from the cores that cannot show anything.
+const UP: Duration = Duration::from_millis(300);
+const AWAY: Duration = Duration::from_millis(100);
 /// How many boots at a time in the second part.
 const PARALLEL: usize = 4;
 
@@ -122,8 +126,10 @@ async fn cycles(target: &Target, count: usize, pause: usize) -> anyhow::Result<f
             let look = Duration::from_millis(pause as u64);
             while next.fetch_add(1, Ordering::Relaxed) < count {
                 let id = post(&mut connection, &Wish::web(), &format!("parallel{client}")).await?;
+                tokio::time::sleep(UP).await;
                 active(&mut connection, &id, look).await?;
                 delete(&mut connection, &id).await?;
+                tokio::time::sleep(AWAY).await;
                 gone(&mut connection, &id, look).await?;
             }
             anyhow::Ok(())

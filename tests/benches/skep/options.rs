@@ -28,7 +28,7 @@ cargo bench -p tests --bench skep -- [SCENARIO...] [OPTIONS]
   --clients A,B,C  clients of `boot` [1,8,32]
   --on WHERE       `boot` on `processes`, on `dev`, or on `both` [both]
   --count N        boots of a run with many clients [1000]
-  --pause MS       pause between looks of `docker`'s parallel clients [100]
+  --pause MS       pause between looks of `docker`'s parallel clients [30]
   --rows N         rows of `lists` [100000]
   --cells A,B,C    cells of `lists` [2,8,64]
   --debug          measure a debug build all the same";
@@ -67,7 +67,7 @@ impl Options {
             clients: vec![1, 8, 32],
             on: "both".into(),
             count: 1_000,
-            pause: 100,
+            pause: 30,
             rows: 100_000,
             cells: vec![2, 8, 64],
             debug: false,
