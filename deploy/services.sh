@@ -9,6 +9,9 @@
 #   services.sh vhost DIR NAME…                            create RabbitMQ vhosts that guest may use
 #   services.sh user DIR NAME PASSWORD VHOST…              create a RabbitMQ user that may use these vhosts
 #   services.sh password DIR NAME PASSWORD                 give a RabbitMQ user another password
+#   services.sh permit DIR NAME VHOST CONFIGURE WRITE READ give a RabbitMQ user other permissions there: regular expressions
+#   services.sh permissions DIR VHOST                      list them: user, configure, write, read
+#   services.sh management DIR on|off                      RabbitMQ's management API until it stops; prints its URL
 #   services.sh connections DIR VHOST                      list the users of a vhost's connections, one a line
 #   services.sh empty-vhost DIR VHOST…                     delete vhosts and make them anew, as an empty broker would be
 #   services.sh alarm DIR on|off                           RabbitMQ's memory alarm, which blocks whoever publishes
@@ -291,6 +294,19 @@ case $verb in
         || V <- [$(vhost_names "${@:3}")]]]." ;;
   password) [ $# -eq 2 ] || usage; vhost_name "$1"; vhost_name "$2"
     rabbit_eval "ok = rabbit_auth_backend_internal:change_password(<<\"$1\">>, <<\"$2\">>, <<\"tests\">>)." ;;
+  permit) [ $# -eq 5 ] || usage; vhost_name "$2"; rabbit_env; timeout 60 rabbitmqctl -q set_permissions -p "$2" "$1" "$3" "$4" "$5" >/dev/null ;;
+  permissions) vhost_name "$1"; rabbit_env; timeout 60 rabbitmqctl -q --no-table-headers list_permissions -p "$1" ;;
+  management)
+    # Statistics are what costs memory, and nobody asks for them.
+    case ${1:-} in
+      on)
+        rabbit_eval "application:set_env(rabbitmq_management_agent, disable_metrics_collector, true, [{persistent, true}]),
+          application:set_env(rabbitmq_management, tcp_config, [{port, $((P + 5))}, {ip, \"127.0.0.1\"}], [{persistent, true}])."
+        ( rabbit_env; timeout 120 rabbitmq-plugins -q enable rabbitmq_management >/dev/null )
+        echo "http://guest:guest@127.0.0.1:$((P + 5))" ;;
+      off) rabbit_env; timeout 120 rabbitmq-plugins -q disable rabbitmq_management rabbitmq_management_agent rabbitmq_web_dispatch >/dev/null ;;
+      *) usage ;;
+    esac ;;
   connections) vhost_name "$1"; rabbit_env
     timeout 60 rabbitmqctl -q --no-table-headers list_connections user vhost | awk -v v="$1" '$2 == v { print $1 }' ;;
   purge) vhost_name "$1"; rabbit_eval "[rabbit_amqqueue:purge(Q) || Q <- rabbit_amqqueue:list(<<\"$1\">>)]." ;;

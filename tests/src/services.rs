@@ -262,6 +262,12 @@ pub struct Rabbit {
 }
 
 impl Rabbit {
+    /// Switches its management API on, until this is dropped. It takes some seconds.
+    pub fn management(&self) -> Management {
+        let url = must(&self.folder, "management", &["on"]).trim().to_owned();
+        Management { folder: self.folder.clone(), url }
+    }
+
     /// Creates a vhost whose name starts with `hint`.
     pub fn vhost(&self, hint: &str) -> Vhost {
         let [vhost] = self.vhosts([hint]);
@@ -280,6 +286,26 @@ impl Rabbit {
         must(&self.folder, "vhost", &names.iter().map(String::as_str).collect::<Vec<_>>());
         let vhost = |name| Vhost { folder: self.folder.clone(), url: format!("{}/{name}", self.url), name };
         names.into_iter().map(vhost).collect()
+    }
+}
+
+/// RabbitMQ's management API while this lives.
+#[derive(Debug)]
+pub struct Management {
+    folder: PathBuf,
+    url: String,
+}
+
+impl Management {
+    /// Its URL, with an administrator's credentials.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Management {
+    fn drop(&mut self) {
+        let _ = run(&self.folder, "management", &["off"]);
     }
 }
 
@@ -304,6 +330,24 @@ impl Vhost {
         let (scheme, rest) = self.url.split_once("://").unwrap_or(("amqp", &self.url));
         let (_, place) = rest.rsplit_once('@').unwrap_or(("", rest));
         format!("{scheme}://{name}:{password}@{place}")
+    }
+
+    /// The same, who may configure, write and read only what these regular expressions name.
+    pub fn limited_user(&self, hint: &str, [configure, write, read]: [&str; 3]) -> String {
+        let url = self.user(hint);
+        let name = url.split("://").nth(1).and_then(|rest| rest.split(':').next()).unwrap_or_default();
+        must(&self.folder, "permit", &[name, &self.name, configure, write, read]);
+        url
+    }
+
+    /// Who may configure, write and read what of it: user and three regular expressions.
+    pub fn permissions(&self) -> Vec<[String; 4]> {
+        let text = must(&self.folder, "permissions", &[&self.name]);
+        let row = |line: &str| {
+            let mut columns = line.split('\t').map(str::to_owned);
+            std::array::from_fn(|_| columns.next().unwrap_or_default())
+        };
+        text.lines().filter(|line| !line.is_empty()).map(row).collect()
     }
 
     /// Gives the user that a URL names the password that it names. Connections that are there stay.

@@ -69,6 +69,7 @@ impl Voice {
             key: Some(self.key.clone()),
             join: join.cloned(),
             sessions: self.sessions,
+            wants_user: false,
         };
         self.bus.call(Address::Conductors, &Context::default(), &call).await
     }

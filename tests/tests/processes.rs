@@ -15,6 +15,8 @@ mod outages;
 mod slots;
 #[path = "processes/trial.rs"]
 mod trial;
+#[path = "processes/users.rs"]
+mod users;
 
 use tokio::sync::{Mutex, MutexGuard};
 

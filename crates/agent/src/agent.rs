@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::drive::Driver;
 use crate::engine::{Bounded, Engine, Name};
 use crate::health::Health;
+use crate::identity::broker_user;
 use crate::journal::{Journal, Loaded, Memory};
 use crate::sync::Sync;
 use crate::table::Table;
@@ -77,7 +78,7 @@ impl Status {
 
 impl Agent {
     /// Starts an agent. It neither waits for its cell nor for its engine; [`Status`] tells how it is
-    /// doing. Fails if the journal cannot be used.
+    /// doing. Fails if the journal cannot be used, or the file of the host's own user of the broker.
     ///
     /// When `shutdown` is cancelled it begins nothing new, finishes what it has begun within 10 s, tells
     /// the cell, and ends; containers run on.
@@ -88,6 +89,9 @@ impl Agent {
         engine: Arc<dyn Engine>,
         shutdown: CancellationToken,
     ) -> Result<Self, Fault> {
+        if let Some(user) = broker_user(&config.state_dir)? {
+            bus.enter_as(user);
+        }
         let (journal, loaded) = Journal::open(&config.state_dir.join("journal.redb"), config.host).await?;
         Ok(Self::begin(config, env, bus, engine, (journal, loaded), shutdown))
     }

@@ -3,10 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::{Env, Fault, HostId};
-use rpc::{HostKey, JoinToken};
+use rpc::{BrokerUser, HostKey, JoinToken};
 
 /// Reads the host's id from the file `host-id` in `dir`, or makes one and keeps it there. A host is
 /// known by this id alone; its name may change.
@@ -54,6 +54,45 @@ pub(crate) fn join_token(path: &Path) -> Result<Option<JoinToken>, Fault> {
     }
 }
 
+/// The host's own user of the broker, if it was given one: name and password in the file `broker-user` in `dir`.
+///
+/// # Errors
+/// If the file is there and cannot be read.
+pub(crate) fn broker_user(dir: &Path) -> Result<Option<BrokerUser>, Fault> {
+    let path = dir.join("broker-user");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(cannot("read", &path, &why)),
+    };
+    let user = text.trim_end().split_once('\n');
+    // What cannot be understood is asked for again.
+    Ok(user.map(|(name, password)| BrokerUser { name: name.to_owned(), password: password.to_owned() }))
+}
+
+/// Keeps the host's own user of the broker, readable by its owner alone, in the place of what was kept.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn keep_broker_user(dir: &Path, user: &BrokerUser) -> Result<(), Fault> {
+    let path = dir.join("broker-user");
+    let written = || -> std::io::Result<()> {
+        let aside = aside(dir, "broker-user", &format!("{}\n{}\n", user.name, user.password))?;
+        std::fs::rename(aside, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    written().map_err(|why| cannot("write", &path, &why))
+}
+
+/// Writes a text, readable by its owner alone, into a file beside the one of that name.
+fn aside(dir: &Path, name: &str, text: &str) -> std::io::Result<PathBuf> {
+    let path = dir.join(format!("{name}.{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(path)
+}
+
 /// The text of a file, which is made if it is not there.
 fn kept(dir: &Path, name: &str, make: impl FnOnce() -> String) -> Result<String, Fault> {
     let path = dir.join(name);
@@ -66,10 +105,7 @@ fn kept(dir: &Path, name: &str, make: impl FnOnce() -> String) -> Result<String,
         std::fs::create_dir_all(dir)?;
         // Written aside and linked, so that a crash leaves either no file or a whole one, and of two who begin at
         // the same time one wins.
-        let aside = dir.join(format!("{name}.{}", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(make().as_bytes())?;
-        file.sync_all()?;
+        let aside = aside(dir, name, &make())?;
         let linked = match std::fs::hard_link(&aside, &path) {
             Err(why) if why.kind() == ErrorKind::AlreadyExists => Ok(()),
             linked => linked,
@@ -114,6 +150,24 @@ mod tests {
         }
         assert!(host_id(&dir, &env).is_err(), "rubbish must not become a new identity");
         assert!(host_key(&dir, &env).is_err(), "nor a new key");
+        std::fs::remove_dir_all(dir).expect("cleans up");
+    }
+
+    #[test]
+    fn a_user_is_kept_and_replaced() {
+        let dir = std::env::temp_dir().join(format!("skep-user-{}", Env::system().uuid()));
+        assert_eq!(broker_user(&dir).expect("nothing"), None);
+        std::fs::create_dir(&dir).expect("makes it");
+        for password in ["one", "two"] {
+            let user = BrokerUser { name: "/.host.1".into(), password: password.into() };
+            keep_broker_user(&dir, &user).expect("is kept");
+            assert_eq!(broker_user(&dir).expect("is read"), Some(user));
+        }
+        let files: Vec<_> = std::fs::read_dir(&dir).expect("lists").map(|e| e.expect("is there")).collect();
+        let mode = files[0].metadata().expect("is there").permissions().mode();
+        assert_eq!((files.len(), mode & 0o777), (1, 0o600));
+        std::fs::write(dir.join("broker-user"), "rubbish\n").expect("writes");
+        assert_eq!(broker_user(&dir).expect("is asked for again"), None);
         std::fs::remove_dir_all(dir).expect("cleans up");
     }
 

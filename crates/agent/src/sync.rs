@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::drive::Driver;
 use crate::health::Health;
-use crate::identity::join_token;
+use crate::identity::{join_token, keep_broker_user};
 use crate::table::Sent;
 
 use offers::Offering;
@@ -32,6 +32,8 @@ const DIGEST: Duration = Duration::from_secs(30);
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause after a failed call.
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// How long after a user of the broker was asked for it is asked for again.
+const USER_AGAIN: Duration = Duration::from_secs(30);
 /// How long the last call of an agent that ends may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -44,6 +46,8 @@ pub(crate) struct Sync {
     session: Uuid,
     /// How many sessions of this host the cell last told of.
     sessions: Option<i64>,
+    /// When a user of the broker may be asked for again.
+    user_at: Duration,
     heartbeat: Duration,
     /// The agent has to register first.
     register: bool,
@@ -73,6 +77,7 @@ impl Sync {
         Self {
             session,
             sessions: None,
+            user_at: Duration::ZERO,
             heartbeat: driver.config.heartbeat,
             register: true,
             full: true,
@@ -123,7 +128,7 @@ impl Sync {
 
     /// One call and what follows from it. Says whether the next call is to be made at once.
     async fn turn(&mut self) -> Result<bool, Fault> {
-        if self.register {
+        if self.register || self.bus.lacks_user() && self.driver.table.env.monotonic() >= self.user_at {
             self.introduce().await?;
         }
         self.again = false;
@@ -171,6 +176,7 @@ impl Sync {
             key: Some(config.key.public()),
             join,
             sessions: self.sessions,
+            wants_user: self.bus.lacks_user(),
         };
         let healthy = call.healthy;
         let mut registered = self.bus.call(Address::Conductors, &Context::default(), &call).await?;
@@ -182,6 +188,21 @@ impl Sync {
             return Err(Fault::new(FaultKind::Stale, "another agent registers as this host at this moment"));
         }
         self.register = self.health.is_healthy() != healthy;
+        let now = self.driver.table.env.monotonic();
+        self.user_at = match registered.user {
+            // It takes a moment until the connection is by this one.
+            Some(user) => {
+                if let Err(fault) = keep_broker_user(&config.state_dir, &user) {
+                    tracing::error!(%fault, "the host's user of the broker has to be asked for again at the next start");
+                }
+                self.bus.enter_as(user);
+                now + USER_AGAIN
+            }
+            None if registered.user_later => now + USER_AGAIN,
+            // Not before there is another reason to register.
+            None if call.wants_user => Duration::MAX,
+            None => self.user_at,
+        };
         let asked = Duration::from_millis(registered.heartbeat_ms.max(100));
         self.heartbeat = config.heartbeat.min(asked);
         self.driver.table.number_from(registered.first_seq);

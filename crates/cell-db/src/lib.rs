@@ -21,6 +21,7 @@ pub mod resizes;
 pub mod restored;
 pub mod roster;
 pub mod summary;
+pub mod users;
 
 use sql::migrate::Schema;
 
@@ -47,6 +48,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0006_phase.sql"),
         include_str!("../migrations/0007_restored.sql"),
         include_str!("../migrations/0008_host_key.sql"),
+        include_str!("../migrations/0009_broker_user.sql"),
     ],
     oldest: 9,
 };

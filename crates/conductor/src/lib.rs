@@ -8,6 +8,7 @@
 //!   bell, or a second ──► place ──► claim (one transaction) ──► ring the hosts
 //!   agent: SyncHost   ──► apply what it saw, answer what it should run ──► ring up
 //!   5 s               ──► liveness: hosts whose beat stands still get nothing new
+//!   2 s               ──► users: of the broker, of hosts that have lost their keys, are removed
 //!   250 ms, on change ──► summary, for placement on the level above
 //! ```
 
@@ -17,6 +18,7 @@ mod place;
 mod resize;
 mod service;
 mod summary;
+mod users;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,6 +122,7 @@ pub async fn start(
     let mut loops = JoinSet::new();
     loops.spawn(place::run(conductor.clone(), bell, shutdown.clone()));
     loops.spawn(liveness::run(conductor.clone(), shutdown.clone()));
+    loops.spawn(users::run(conductor.clone(), shutdown.clone()));
     loops.spawn(summary::run(conductor, shutdown));
     Ok(Running { loops, serving })
 }

@@ -11,7 +11,7 @@ use rpc::{Bell, Service, Signed};
 use sql::Work;
 
 use crate::enrol::{self, Admitted};
-use crate::{Conductor, Settings};
+use crate::{Conductor, Settings, users};
 
 /// Most wishes in one answer, and most bytes of them.
 const PAGE: i64 = 64;
@@ -46,7 +46,23 @@ async fn register(
         let (asked, conductor) = (stored.clone(), shared.clone());
         Box::pin(async move { enter(tx, &conductor, &asked.0, asked.1.as_ref(), now).await })
     });
-    let (done, host) = (done.await?, &asked.0);
+    let (mut done, host) = (done.await?, &asked.0);
+    if let Ok(registered) = &mut done
+        && registered.sessions.is_none()
+        && host.wants_user
+        // Its key was looked at.
+        && host.key.is_some()
+        && asked.1.is_some()
+    {
+        match users::give(&conductor, host.host).await {
+            Ok(user) => registered.user = user,
+            Err(fault) => {
+                tracing::error!(host.id = %host.host, %fault, "the host gets no user of the broker of its own yet");
+                metrics::counter!("skep_conductor_users_failed_total").increment(1);
+                registered.user_later = true;
+            }
+        }
+    }
     match &done {
         Ok(Registered { sessions: None, .. }) => {
             tracing::info!(host.id = %host.host, host.name = host.name, host.healthy, "host registered");
@@ -92,7 +108,8 @@ async fn enter(
         }
     };
     let incarnation = restored::standing(tx).await?.incarnation;
-    Ok(Ok(Registered { incarnation, heartbeat_ms: heartbeat.as_millis() as u64, first_seq, sessions }))
+    let heartbeat_ms = heartbeat.as_millis() as u64;
+    Ok(Ok(Registered { incarnation, heartbeat_ms, first_seq, sessions, user: None, user_later: false }))
 }
 
 /// What one sync read and did.

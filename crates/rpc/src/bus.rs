@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::drill::{Drill, Gate};
-use model::{Context, Env, Fault, FaultKind, WorkerId};
+use model::{Context, Env, Fault, FaultKind, HostId, WorkerId};
 
 use crate::contract::{Address, Bell, Call};
+use crate::management::Management;
 use crate::ringing::{Ringer, Ringing};
 use crate::service::Service;
 use crate::serving::Serving;
 use crate::signing::Signer;
 use crate::transport::Link;
+use crate::user::BrokerUser;
 use crate::{connector, gate, topology, wire};
 
 /// A process's way to one cell's broker, or to the API level's. Clones share it.
@@ -23,6 +25,7 @@ pub struct Bus {
     link: Link,
     ringer: Arc<Ringer>,
     signer: Option<Arc<Signer>>,
+    management: Option<Management>,
 }
 
 impl fmt::Debug for Bus {
@@ -34,7 +37,7 @@ impl fmt::Debug for Bus {
 impl Bus {
     pub(crate) fn new(env: Env, gate: Gate, link: Link) -> Self {
         let ringer = Arc::new(Ringer::start(link.clone(), gate.clone()));
-        Self { env, gate, link, ringer, signer: None }
+        Self { env, gate, link, ringer, signer: None, management: None }
     }
 
     /// The same bus, whose calls are signed.
@@ -91,7 +94,7 @@ impl Bus {
         let body = wire::request(context, call, self.signer.as_deref())?.into();
         let id = self.env.uuid();
         let waiting = self.link.pending().open(id);
-        self.link.send(&topology::inbox_name(to), id, body, deadline).await?;
+        self.link.send(to, id, body, deadline).await?;
         let answer = waiting.await;
         // A drill that began meanwhile swallows the answer.
         gate::pass(&self.gate).await?;
@@ -150,6 +153,67 @@ impl Bus {
             link.change(uris?);
         }
         Ok(())
+    }
+
+    /// The same bus, which can make users of its broker.
+    #[must_use]
+    pub fn managed_by(self, management: Management) -> Self {
+        Self { management: Some(management), ..self }
+    }
+
+    /// Whether it can make users of its broker.
+    pub fn makes_users(&self) -> bool {
+        self.management.is_some() && matches!(self.link, Link::Amqp(_))
+    }
+
+    /// The name of a host's own user, where this bus can make users; there are none in process.
+    pub fn user_of(&self, host: HostId) -> Option<String> {
+        match (&self.link, &self.management) {
+            (Link::Amqp(link), Some(_)) => Some(format!("{}.host.{host}", link.vhost())),
+            _ => None,
+        }
+    }
+
+    /// Makes a host's own user, which may use its two queues, call conductors and answer calls, and nothing else; one
+    /// that is there gets another password.
+    ///
+    /// # Errors
+    /// `Unavailable`: the management API does not do it, for the reason that is told. `Unsupported`: there is none.
+    pub async fn make_user(&self, host: HostId) -> Result<BrokerUser, Fault> {
+        let (Some(management), Link::Amqp(link), Some(name)) =
+            (&self.management, &self.link, self.user_of(host))
+        else {
+            return Err(Fault::new(FaultKind::Unsupported, "this bus makes no users of its broker"));
+        };
+        let password = (0..4).map(|_| format!("{:016x}", self.env.random())).collect();
+        let user = BrokerUser { name, password };
+        management.make(&user, &link.vhost(), &topology::permissions(host)).await?;
+        Ok(user)
+    }
+
+    /// Removes a user of the broker, whose connections end; without effect if there is none of the name.
+    ///
+    /// # Errors
+    /// As [`Bus::make_user`].
+    pub async fn remove_user(&self, name: &str) -> Result<(), Fault> {
+        match &self.management {
+            Some(management) => management.remove(name).await,
+            None => Err(Fault::new(FaultKind::Unsupported, "this bus removes no users of its broker")),
+        }
+    }
+
+    /// From now on connections are made as this user where that works, and else by the credentials of the URLs. The
+    /// present ones are used until there are others. In process there are no users.
+    pub fn enter_as(&self, user: BrokerUser) {
+        if let Link::Amqp(link) = &self.link {
+            link.enter_as(user);
+        }
+    }
+
+    /// Whether it was told of no user ([`Bus::enter_as`]), or is connected by the credentials of its URL because the
+    /// broker refuses that one. Never in process.
+    pub fn lacks_user(&self) -> bool {
+        matches!(&self.link, Link::Amqp(link) if link.lacks_user())
     }
 
     /// Ends it for all clones: waiting calls fail, listeners fall silent, servers end.

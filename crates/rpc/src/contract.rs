@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::signing::JoinToken;
+use crate::user::BrokerUser;
 use model::hash::fnv64;
 use model::sync::{Observation, Offer, Wanted};
 use model::{At, HostId, Incarnation, InstanceId, Resources};
@@ -78,6 +79,9 @@ pub struct Register {
     /// earlier one is not taken again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<i64>,
+    /// The agent has no user of the broker of its own, or the broker refuses that one: it asks for one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wants_user: bool,
 }
 
 /// Answer to [`Register`].
@@ -95,6 +99,12 @@ pub struct Registered {
     /// [`Register::sessions`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<i64>,
+    /// The host's own user of the broker, if it asked for one and the cell makes such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<BrokerUser>,
+    /// The cell makes such users, but could not at this moment: the host may ask again in a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user_later: bool,
 }
 
 impl Call for Register {

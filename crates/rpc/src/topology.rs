@@ -1,13 +1,19 @@
 //! Queues and exchanges: the one place that names them and states their limits, for both transports.
+//!
+//! Whoever has a cell's own credentials publishes to queues by their names, through the default exchange, which a
+//! user of RabbitMQ may write to as a whole or not at all. Hosts' agents therefore publish to [`AGENTS`] and to nothing
+//! else: a host that has a user of its own may write there, and read its own two queues.
 
 use std::time::Duration;
 
-use model::WorkerId;
+use model::{HostId, WorkerId};
 
 use crate::contract::{Address, Bell};
 
 /// The fanout exchange behind [`Bell::Up`].
 pub(crate) const UP: &str = "up";
+/// The direct exchange that hosts' agents publish to: calls to conductors, and answers to calls.
+pub(crate) const AGENTS: &str = "agents";
 /// Where requests to conductors go that nobody could read.
 pub(crate) const PARKING: &str = "parking";
 /// A queue that nobody consumes is deleted after this time, so that hosts and workers which are gone
@@ -42,7 +48,7 @@ pub(crate) struct Queue {
     pub overflow: Overflow,
     /// Deleted after so long without a consumer.
     pub expires: Option<Duration>,
-    /// The fanout exchange that it is bound to.
+    /// The exchange that it is bound to by its name, beside the default one.
     pub exchange: Option<&'static str>,
     /// Whether what cannot be read is copied to [`PARKING`].
     pub parks: bool,
@@ -69,12 +75,28 @@ pub(crate) fn inbox(at: Address) -> Queue {
         Address::Conductors => Queue {
             kind: Kind::Quorum { delivery_limit: 5 },
             parks: true,
+            exchange: Some(AGENTS),
             ..Queue::classic(inbox_name(at), 10_000, Overflow::RejectPublish)
         },
         Address::Host(_) => {
             Queue { expires: Some(UNUSED), ..Queue::classic(inbox_name(at), 256, Overflow::RejectPublish) }
         }
     }
+}
+
+/// Where the calls to an address are sent: an exchange, empty for the default one, and a routing key.
+pub(crate) fn route(to: Address) -> (&'static str, String) {
+    match to {
+        Address::Conductors => (AGENTS, inbox_name(to)),
+        Address::Host(_) => ("", inbox_name(to)),
+    }
+}
+
+/// What a host's user may do in its cell's vhost, as regular expressions: configure, write, read
+/// (<https://www.rabbitmq.com/docs/access-control#authorisation>).
+pub(crate) fn permissions(host: HostId) -> [String; 3] {
+    let own = format!(r"^host\.{host}\.(calls|bell)$");
+    [own.clone(), format!("^{AGENTS}$"), own]
 }
 
 /// The queue on which `worker` hears a bell.

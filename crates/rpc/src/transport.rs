@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::Fault;
 use uuid::Uuid;
 
-use crate::contract::Bell;
+use crate::contract::{Address, Bell};
 use crate::pending::{Bytes, Pending};
 use crate::topology::Queue;
 use crate::{amqp, local};
@@ -27,12 +27,12 @@ impl Link {
         }
     }
 
-    /// Hands over a request that may lie in `queue` for `ttl`. Refusals that arrive later settle the
+    /// Hands over a request that may lie in its queue for `ttl`. Refusals that arrive later settle the
     /// pending call.
-    pub(crate) async fn send(&self, queue: &str, id: Uuid, body: Bytes, ttl: Duration) -> Result<(), Fault> {
+    pub(crate) async fn send(&self, to: Address, id: Uuid, body: Bytes, ttl: Duration) -> Result<(), Fault> {
         match self {
-            Self::Local(link) => link.send(queue, id, body, ttl).await,
-            Self::Amqp(link) => link.send(queue, id, body, ttl).await,
+            Self::Local(link) => link.send(to, id, body, ttl).await,
+            Self::Amqp(link) => link.send(to, id, body, ttl).await,
         }
     }
 

@@ -19,7 +19,7 @@ use model::{
     RestartPolicy,
 };
 use rpc::contract::{ConsoleTail, Offers, Register, Registered, SyncHost, Synced, Tail, Verdict, digest};
-use rpc::{Call, JoinToken};
+use rpc::{BrokerUser, Call, JoinToken};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -135,6 +135,7 @@ fn register() {
         key: Some("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into()),
         join: Some(JoinToken::new("skep-join-1")),
         sessions: Some(4_097),
+        wants_user: true,
     };
     golden("register", &call);
     golden(
@@ -144,6 +145,11 @@ fn register() {
             heartbeat_ms: 5_000,
             first_seq: 9,
             sessions: Some(4_098),
+            user: Some(BrokerUser {
+                name: format!("cell1.host.{}", id::<HostId>(1)),
+                password: "secret-1".into(),
+            }),
+            user_later: true,
         },
     );
 }

@@ -27,7 +27,7 @@ async fn work(user: User, name: String, stop: &AtomicBool, rounds: &AtomicUsize)
 }
 
 /// Puts other URLs into a configuration file, in one move.
-fn rewrite(file: &Path, changes: &[(String, String)]) {
+pub fn rewrite(file: &Path, changes: &[(String, String)]) {
     let mut text = std::fs::read_to_string(file).expect("is read");
     for (old, new) in changes {
         text = text.replace(old, new);

@@ -48,7 +48,15 @@ impl Cell {
                 rows.forget_host = false;
                 let incarnation = rows.incarnation.unwrap();
                 let first_seq = (rows.registrations.len() as i64) << 40;
-                async move { Ok(Registered { incarnation, heartbeat_ms: 60_000, first_seq, sessions: None }) }
+                let registered = Registered {
+                    incarnation,
+                    heartbeat_ms: 60_000,
+                    first_seq,
+                    sessions: None,
+                    user: None,
+                    user_later: false,
+                };
+                async move { Ok(registered) }
             })
             .on(move |_, call: SyncHost| {
                 let reply = b.lock().unwrap().sync(call);

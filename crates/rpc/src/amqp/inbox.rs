@@ -15,8 +15,10 @@ use super::within;
 use crate::topology::{self, Queue};
 use crate::transport::{Delivery, Received, Ticket};
 
-/// The wait before consuming is tried again, plus up to half at random.
+/// The wait before consuming is tried again, plus up to half at random; it doubles so many times. An agent that has no
+/// user of its own yet may be refused for long.
 const RETRY: Duration = Duration::from_millis(300);
+const DOUBLED: u32 = 3;
 /// Names the consumer on its own channel.
 const TAG: &str = "skep";
 
@@ -24,12 +26,13 @@ pub(crate) struct Inbox {
     link: Arc<Link>,
     queue: Queue,
     prefetch: u16,
+    failures: u32,
     open: Option<(Channel, Consumer)>,
 }
 
 impl Inbox {
     pub(crate) fn new(link: Arc<Link>, queue: Queue, prefetch: u16) -> Self {
-        Self { link, queue, prefetch, open: None }
+        Self { link, queue, prefetch, failures: 0, open: None }
     }
 
     pub(crate) async fn next(&mut self) -> Option<Received> {
@@ -38,7 +41,7 @@ impl Inbox {
                 let session = self.link.up().await?;
                 match self.consume(&session).await {
                     Ok(open) => {
-                        self.open = Some(open);
+                        (self.open, self.failures) = (Some(open), 0);
                         return Some(Received::Opened);
                     }
                     Err(why) => {
@@ -48,7 +51,9 @@ impl Inbox {
                             "a queue cannot be consumed; trying again"
                         );
                         metrics::counter!("skep_rpc_consumers_failed_total").increment(1);
-                        tokio::time::sleep(self.link.env().jitter(RETRY)).await;
+                        let wait = RETRY * (1 << self.failures.min(DOUBLED));
+                        self.failures += 1;
+                        tokio::time::sleep(self.link.env().jitter(wait)).await;
                         continue;
                     }
                 }

@@ -11,12 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::session::{self, Session};
+use super::session::{self, Session, Way};
 use super::within;
-use crate::contract::Bell;
+use crate::contract::{Address, Bell};
 use crate::local::{closed, full, nobody};
 use crate::pending::{Bytes, Pending};
 use crate::topology::{self, Queue};
+use crate::user::BrokerUser;
 
 /// Heartbeats in seconds unless the URL says otherwise: a frozen broker is noticed within twice this.
 const HEARTBEAT: u16 = 10;
@@ -41,10 +42,35 @@ enum State {
 /// What the link and its supervisor share.
 struct Core {
     env: Env,
-    /// Ways to the same vhost with different credentials: tried in turn.
-    uris: watch::Sender<Vec<AMQPUri>>,
+    doors: watch::Sender<Doors>,
     pending: Arc<Pending>,
     state: watch::Sender<State>,
+}
+
+/// Ways to one vhost with different credentials.
+#[derive(Clone, Default)]
+struct Doors {
+    uris: Vec<AMQPUri>,
+    /// The user of a host's own, which goes before the credentials of the URLs.
+    user: Option<BrokerUser>,
+}
+
+impl Doors {
+    /// In the order in which they are tried.
+    fn ways(&self) -> Vec<Way> {
+        let mut own = Vec::new();
+        if let Some(user) = &self.user {
+            for mut uri in self.uris.clone() {
+                uri.authority.userinfo.username.clone_from(&user.name);
+                uri.authority.userinfo.password.clone_from(&user.password);
+                own.push(Way { uri, own: true, user: self.user.clone() });
+            }
+        }
+        let shared =
+            self.uris.iter().map(|uri| Way { uri: uri.clone(), own: false, user: self.user.clone() });
+        own.extend(shared);
+        own
+    }
 }
 
 pub(crate) struct Link {
@@ -61,8 +87,8 @@ impl Drop for Link {
 impl Link {
     pub(crate) fn new(env: Env, uri: AMQPUri) -> Self {
         let state = watch::Sender::new(State::Connecting);
-        let uris = watch::Sender::new(vec![beating(uri)]);
-        let core = Arc::new(Core { env, uris, pending: Arc::default(), state });
+        let doors = watch::Sender::new(Doors { uris: vec![beating(uri)], user: None });
+        let core = Arc::new(Core { env, doors, pending: Arc::default(), state });
         let supervisor = tokio::spawn(core.clone().supervise());
         Self { core, supervisor }
     }
@@ -71,8 +97,28 @@ impl Link {
     /// there is another, and closed when what it works on has had time to end.
     pub(crate) fn change(&self, uris: Vec<AMQPUri>) {
         if !uris.is_empty() {
-            self.core.uris.send_replace(uris.into_iter().map(beating).collect());
+            let uris = uris.into_iter().map(beating).collect();
+            self.core.doors.send_modify(|doors| doors.uris = uris);
         }
+    }
+
+    /// From now on connections are made as this user first.
+    pub(crate) fn enter_as(&self, user: BrokerUser) {
+        self.core.doors.send_modify(|doors| doors.user = Some(user));
+    }
+
+    /// Whether there is no user of the host's own, or the present session could not be opened as that.
+    pub(crate) fn lacks_user(&self) -> bool {
+        let user = self.core.doors.borrow().user.clone();
+        match &*self.core.state.borrow() {
+            State::Up(session) => !session.way.own && session.way.user == user,
+            _ => user.is_none(),
+        }
+    }
+
+    /// The vhost.
+    pub(crate) fn vhost(&self) -> String {
+        self.core.doors.borrow().uris.first().map(|uri| uri.vhost.clone()).unwrap_or_default()
     }
 
     pub(crate) fn pending(&self) -> &Arc<Pending> {
@@ -127,11 +173,12 @@ impl Link {
         }
     }
 
-    pub(crate) async fn send(&self, queue: &str, id: Uuid, body: Bytes, ttl: Duration) -> Result<(), Fault> {
+    pub(crate) async fn send(&self, to: Address, id: Uuid, body: Bytes, ttl: Duration) -> Result<(), Fault> {
         let session = self.publisher().await?;
-        let confirm = session.request(queue, id, &body, ttl).await.map_err(lost)?;
+        let pending = self.core.pending.clone();
+        let confirm = session.request(to, id, &body, ttl, &pending).await.map_err(lost)?;
         // The reply may come before the confirm, and lapin wants every confirm awaited.
-        let (pending, queue) = (self.core.pending.clone(), queue.to_owned());
+        let queue = topology::inbox_name(to);
         tokio::spawn(async move {
             let (returned, fault) = match within(confirm).await {
                 Ok(Confirmation::Ack(returned)) => (returned, None),
@@ -141,6 +188,10 @@ impl Link {
             };
             // lapin hands a returned message to whichever confirm comes next: its own id tells whose it is.
             if let Some((id, queue)) = returned.as_ref().and_then(whose) {
+                if queue == topology::inbox_name(Address::Conductors) && !session.way.own {
+                    let bound = session.bind_conductors().await;
+                    tracing::debug!(?bound, "nobody took a call to the conductors");
+                }
                 pending.settle(id, Err(nobody(queue)));
             }
             if let Some(fault) = fault {
@@ -151,7 +202,9 @@ impl Link {
     }
 
     pub(crate) async fn reply(&self, to: &str, id: Uuid, body: Bytes) -> Result<(), Fault> {
-        self.publisher().await?.cast("", to, Some(id), &body).await.map_err(lost)
+        // The broker sees to where a direct reply goes; any other is sent where hosts may send it, and nowhere else.
+        let exchange = if to.starts_with(session::DIRECT) { "" } else { topology::AGENTS };
+        self.publisher().await?.cast(exchange, to, Some(id), &body).await.map_err(lost)
     }
 
     pub(crate) async fn ring(&self, bell: Bell) -> Result<(), Fault> {
@@ -181,12 +234,12 @@ impl Link {
 impl Core {
     async fn supervise(self: Arc<Self>) {
         let mut wait = FASTEST;
-        let mut uris = self.uris.subscribe();
+        let mut doors = self.doors.subscribe();
         let mut next = None;
         loop {
             let opened = match next.take() {
                 Some(opened) => Ok(opened),
-                None => self.open(&mut uris).await,
+                None => self.open(&mut doors).await,
             };
             match opened {
                 Ok((session, mut replies)) => {
@@ -198,7 +251,7 @@ impl Core {
                     let start = self.env.monotonic();
                     let ended = tokio::select! {
                         why = session.run(&mut replies, &self.pending) => Err(why),
-                        opened = self.other(&mut uris) => Ok(opened),
+                        opened = self.other(&mut doors) => Ok(opened),
                     };
                     let why = match ended {
                         Ok(opened) => {
@@ -237,11 +290,11 @@ impl Core {
     }
 
     /// A session by the first way that works.
-    async fn open(&self, uris: &mut watch::Receiver<Vec<AMQPUri>>) -> Result<(Session, Consumer), String> {
-        let ways = uris.borrow_and_update().clone();
+    async fn open(&self, doors: &mut watch::Receiver<Doors>) -> Result<(Session, Consumer), String> {
+        let ways = doors.borrow_and_update().ways();
         let mut why = "there is no way to connect".to_owned();
-        for (n, uri) in ways.iter().enumerate() {
-            match Session::open(uri).await {
+        for (n, way) in ways.iter().enumerate() {
+            match Session::open(way).await {
                 Ok(opened) => {
                     if n > 0 {
                         tracing::warn!(
@@ -260,13 +313,13 @@ impl Core {
     }
 
     /// A session by other ways, as soon as there are some that work.
-    async fn other(&self, uris: &mut watch::Receiver<Vec<AMQPUri>>) -> (Session, Consumer) {
-        if uris.changed().await.is_err() {
+    async fn other(&self, doors: &mut watch::Receiver<Doors>) -> (Session, Consumer) {
+        if doors.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
         let mut wait = FASTEST;
         loop {
-            match self.open(uris).await {
+            match self.open(doors).await {
                 Ok(opened) => return opened,
                 Err(why) => {
                     tracing::warn!(
@@ -300,9 +353,9 @@ impl Core {
 
     /// The broker's name for logs, without the password.
     fn broker(&self) -> String {
-        let uris = self.uris.borrow();
+        let doors = self.doors.borrow();
         let place = |uri: &AMQPUri| format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost);
-        uris.first().map(place).unwrap_or_default()
+        doors.uris.first().map(place).unwrap_or_default()
     }
 }
 

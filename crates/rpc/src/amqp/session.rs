@@ -1,8 +1,10 @@
 //! One pair of connections and its channels, from being made to being lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
     QueueDeclareOptions,
@@ -13,15 +15,18 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, Consumer, Event, ExchangeKind,
     PublisherConfirm,
 };
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::within;
+use crate::contract::Address;
 use crate::pending::Pending;
-use crate::topology::{Kind, Overflow, Queue, UP};
+use crate::topology::{self, AGENTS, Kind, Overflow, Queue, UP};
+use crate::user::BrokerUser;
 
-/// Direct reply-to: <https://www.rabbitmq.com/docs/direct-reply-to>. A server-named reply queue would do
-/// too, but costs a declaration for each connection.
-const REPLIES: &str = "amq.rabbitmq.reply-to";
+/// Direct reply-to: <https://www.rabbitmq.com/docs/direct-reply-to>. A queue for replies would do too, but costs
+/// declarations for each connection; calls to hosts have one, see [`Session::replies`].
+pub(super) const DIRECT: &str = "amq.rabbitmq.reply-to";
 /// How often a session's state is looked at, beside the events that tell of most losses at once.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -33,11 +38,25 @@ pub(super) struct Session {
     calls: Channel,
     /// Replies and rings, not confirmed.
     casts: Channel,
+    /// The queue to which hosts reply, once one was called.
+    replies: OnceCell<String>,
+    /// How it was opened.
+    pub(super) way: Way,
+}
+
+/// A way to open a session: as the host's own user, or by the credentials of the URL.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub uri: AMQPUri,
+    pub own: bool,
+    /// The host's own user, if it had one then.
+    pub user: Option<BrokerUser>,
 }
 
 impl Session {
     /// Connects, and starts to receive replies.
-    pub(super) async fn open(uri: &AMQPUri) -> Result<(Self, Consumer), String> {
+    pub(super) async fn open(way: &Way) -> Result<(Self, Consumer), String> {
+        let uri = &way.uri;
         // Asked first, because lapin gives each attempt a thread that cannot be called back while the
         // network swallows it.
         within(async {
@@ -55,11 +74,11 @@ impl Session {
         within(calls.confirm_select(ConfirmSelectOptions::default())).await?;
         let no_ack = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let replies =
-            within(calls.basic_consume(REPLIES.into(), "replies".into(), no_ack, FieldTable::default()))
+            within(calls.basic_consume(DIRECT.into(), "replies".into(), no_ack, FieldTable::default()))
                 .await?;
-        let casts = within(publish.create_channel()).await?;
-        declare_up(&casts).await?;
-        Ok((Self { publish, consume, calls, casts }, replies))
+        let casts = exchanges(&publish, way.own).await?;
+        let (way, none) = (way.clone(), OnceCell::new());
+        Ok((Self { publish, consume, calls, casts, replies: none, way }, replies))
     }
 
     fn is_up(&self) -> bool {
@@ -78,10 +97,7 @@ impl Session {
             tokio::select! {
                 reply = replies.next() => match reply {
                     Some(Ok(reply)) => {
-                        let id = reply.properties.correlation_id().as_ref();
-                        if let Some(id) = id.and_then(|id| Uuid::parse_str(id.as_str()).ok()) {
-                            pending.settle(id, Ok(reply.data.into()));
-                        }
+                        settle(reply, pending);
                         continue;
                     }
                     Some(Err(error)) => return error.to_string(),
@@ -111,19 +127,52 @@ impl Session {
     /// Publishes a request that may lie in its queue for `ttl`.
     pub(super) async fn request(
         &self,
-        queue: &str,
+        to: Address,
         id: Uuid,
         body: &[u8],
         ttl: Duration,
+        pending: &Arc<Pending>,
     ) -> Result<PublisherConfirm, String> {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let (exchange, key) = topology::route(to);
+        let reply_to = match to {
+            Address::Conductors => DIRECT,
+            Address::Host(_) => self.replies(id, pending).await?,
+        };
         let id = ShortString::from(id.to_string());
         let properties = BasicProperties::default()
-            .with_reply_to(REPLIES.into())
+            .with_reply_to(reply_to.into())
             .with_message_id(id.clone())
             .with_correlation_id(id)
             .with_expiration(ttl.as_millis().max(1).to_string().into());
-        within(self.calls.basic_publish("".into(), queue.into(), options, body, properties)).await
+        within(self.calls.basic_publish(exchange.into(), key.into(), options, body, properties)).await
+    }
+
+    /// The name of the queue to which hosts reply, made at the first call to one. Direct replies go through the default
+    /// exchange, which hosts may not publish to.
+    async fn replies(&self, id: Uuid, pending: &Arc<Pending>) -> Result<&str, String> {
+        let made = self.replies.get_or_try_init(async || {
+            let channel = self.channel().await?;
+            let name = format!("replies.{id}");
+            let queue = || ShortString::from(name.as_str());
+            let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+            within(channel.queue_declare(queue(), own, FieldTable::default())).await?;
+            bind(&channel, &name, AGENTS).await?;
+            let no_ack = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
+            let consume = channel.basic_consume(queue(), "replies".into(), no_ack, FieldTable::default());
+            let mut replies = within(consume).await?;
+            let (pending, calls) = (pending.clone(), self.calls.clone());
+            tokio::spawn(async move {
+                while let Some(Ok(reply)) = replies.next().await {
+                    settle(reply, &pending);
+                }
+                // Without its queue the session is of no use: another is made.
+                leave(&channel).await;
+                leave(&calls).await;
+            });
+            Ok::<_, String>(name)
+        });
+        made.await.map(String::as_str)
     }
 
     /// Publishes a persistent copy of something, confirmed.
@@ -157,6 +206,15 @@ impl Session {
             .map(drop)
     }
 
+    /// Binds the conductors' inbox where agents' calls come by, as those do not who are of the release before and behind
+    /// their agents.
+    pub(super) async fn bind_conductors(&self) -> Result<(), String> {
+        let channel = self.channel().await?;
+        bind(&channel, &topology::inbox_name(Address::Conductors), AGENTS).await?;
+        leave(&channel).await;
+        Ok(())
+    }
+
     /// Closes both connections; the broker takes back what is not acknowledged.
     pub(super) async fn close(&self) {
         let (publish, consume) = (self.publish.close(200, "OK".into()), self.consume.close(200, "OK".into()));
@@ -164,9 +222,39 @@ impl Session {
     }
 }
 
-async fn declare_up(channel: &Channel) -> Result<(), String> {
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    within(channel.exchange_declare(UP.into(), ExchangeKind::Fanout, options, FieldTable::default())).await
+/// Hands an answer to the call that waits for it.
+fn settle(reply: Delivery, pending: &Pending) {
+    let id = reply.properties.correlation_id().as_ref();
+    if let Some(id) = id.and_then(|id| Uuid::parse_str(id.as_str()).ok()) {
+        pending.settle(id, Ok(reply.data.into()));
+    }
+}
+
+/// Sees to it that our exchanges are there, and gives a channel. Who may not declare them finds them, which needs no
+/// permission: a host's own user.
+async fn exchanges(publish: &Connection, own: bool) -> Result<Channel, String> {
+    let declare = async |passive| {
+        let channel = within(publish.create_channel()).await?;
+        for (name, kind) in [(UP, ExchangeKind::Fanout), (AGENTS, ExchangeKind::Direct)] {
+            let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+            within(channel.exchange_declare(name.into(), kind, options, FieldTable::default())).await?;
+        }
+        Ok::<_, String>(channel)
+    };
+    if own {
+        return declare(true).await;
+    }
+    match declare(false).await {
+        Ok(channel) => Ok(channel),
+        Err(why) => declare(true).await.map_err(|_| why),
+    }
+}
+
+/// Binds a queue to an exchange by its name.
+async fn bind(channel: &Channel, queue: &str, exchange: &str) -> Result<(), String> {
+    let options = QueueBindOptions::default();
+    within(channel.queue_bind(queue.into(), exchange.into(), queue.into(), options, FieldTable::default()))
+        .await
 }
 
 /// Closes a channel that is not needed any more.
@@ -201,17 +289,10 @@ pub(super) async fn declare(channel: &Channel, queue: &Queue) -> Result<(), Stri
     if let Some(expires) = queue.expires {
         arguments.insert("x-expires".into(), AMQPValue::LongLongInt(expires.as_millis() as i64));
     }
-    let name = || ShortString::from(queue.name.as_str());
-    within(channel.queue_declare(name(), QueueDeclareOptions::durable(), arguments)).await?;
-    if let Some(exchange) = queue.exchange {
-        let bind = channel.queue_bind(
-            name(),
-            exchange.into(),
-            "".into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
-        within(bind).await?;
+    let name = ShortString::from(queue.name.as_str());
+    within(channel.queue_declare(name, QueueDeclareOptions::durable(), arguments)).await?;
+    match queue.exchange {
+        Some(exchange) => bind(channel, &queue.name, exchange).await,
+        None => Ok(()),
     }
-    Ok(())
 }

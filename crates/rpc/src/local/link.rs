@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::vhost::{Routed, Vhost};
-use crate::contract::Bell;
+use crate::contract::{Address, Bell};
 use crate::pending::{Bytes, Pending};
 use crate::topology::{self, Queue};
 
@@ -42,8 +42,9 @@ impl Link {
         })
     }
 
-    pub(crate) async fn send(&self, queue: &str, id: Uuid, body: Bytes, ttl: Duration) -> Result<(), Fault> {
+    pub(crate) async fn send(&self, to: Address, id: Uuid, body: Bytes, ttl: Duration) -> Result<(), Fault> {
         self.may_publish().await?;
+        let queue = &topology::inbox_name(to);
         match self.vhost.request(queue, id, &self.address, body, ttl) {
             Routed::Taken => Ok(()),
             Routed::NoQueue => Err(nobody(queue)),

@@ -34,12 +34,14 @@ pub async fn fault_passes(world: &World) {
 
 pub async fn unroutable_is_refused_at_once(world: &World) {
     let client = world.bus();
-    let to = Address::Host(world.host());
-    let (call, context) = (echo(""), Context::default());
-    let refused = client.call_within(to, &context, &call, Duration::from_secs(30));
-    let fault = tokio::time::timeout(Duration::from_secs(60), refused).await.expect("at once").unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Unavailable);
-    assert!(fault.message.contains("nobody listens"), "{fault}");
+    for to in [Address::Host(world.host()), Address::Conductors] {
+        let (call, context) = (echo(""), Context::default());
+        let refused = client.call_within(to, &context, &call, Duration::from_secs(30));
+        let fault =
+            tokio::time::timeout(Duration::from_secs(60), refused).await.expect("at once").unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Unavailable);
+        assert!(fault.message.contains("nobody listens"), "{fault}");
+    }
 }
 
 pub async fn deadline_holds(world: &World) {

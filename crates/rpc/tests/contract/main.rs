@@ -14,6 +14,7 @@ mod lost;
 mod misdeeds;
 mod proxy;
 mod queues;
+mod routes;
 mod speed;
 mod world;
 

@@ -104,6 +104,11 @@ impl World {
         self.env.id()
     }
 
+    /// A channel of the broker's, beside all buses.
+    pub fn channel(&self) -> Channel {
+        self.broker.as_ref().unwrap().1.clone()
+    }
+
     /// Messages ready in a queue and its consumers where the transport tells; `None` if it does not exist.
     pub async fn depth(&self, queue: &str) -> Option<usize> {
         let Some((connection, _)) = &self.broker else { return self.connector.hub().depth("test", queue) };

@@ -86,6 +86,8 @@ pub struct Conductor {
     pub silence_ms: u64,
     /// What a host needs to enrol.
     pub join: Join,
+    /// The management API of the cell's broker, as `http://USER:PASSWORD@HOST:15672`: hosts get users of their own.
+    pub broker_admin: Option<Secret>,
 }
 
 /// What a host needs to enrol in a cell.
@@ -101,6 +103,13 @@ pub enum Join {
 
 impl Default for Conductor {
     fn default() -> Self {
-        Self { batch: 64, concurrency: 32, heartbeat_ms: 5_000, silence_ms: 30_000, join: Join::default() }
+        Self {
+            batch: 64,
+            concurrency: 32,
+            heartbeat_ms: 5_000,
+            silence_ms: 30_000,
+            join: Join::default(),
+            broker_admin: None,
+        }
     }
 }

@@ -4,19 +4,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::drill::Gate;
+use rpc::Management;
 use tokio_util::sync::CancellationToken;
 
 use super::process::DRAIN;
 use super::slots::{Slots, Urls};
 use super::{Ground, Running, database, ended, life, needed};
+use crate::client::tls;
 use crate::config::{Config, Join};
 use crate::exit::Failure;
+
+/// The way to the broker's management API.
+fn management(url: &str) -> Result<Management, Failure> {
+    // As for Keystone, certificates are read only where they are needed.
+    let trusted = match url.starts_with("https://") {
+        true => tls::trusted(None)?,
+        false => rustls::RootCertStore::empty(),
+    };
+    Management::new(url, tls::config(trusted)?)
+        .map_err(|why| Failure::usage(format!("conductor.broker_admin: {why}")))
+}
 
 /// Starts a conductor as soon as its cell's database answers.
 pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure> {
     let url = needed(config.cell.transport.url.as_ref(), "cell.transport.url")?;
     let db: cell_db::Db = database::open(&config.cell.database, "cell.database")?;
-    let bus = ground.connector.connect(url, Gate::default())?;
+    let mut bus = ground.connector.connect(url, Gate::default())?;
+    if let Some(admin) = &config.conductor.broker_admin {
+        bus = bus.managed_by(management(admin.reveal())?);
+    }
     let slots = Slots::open(Urls::of_cell, config, Some(db.clone()), Some(bus.clone()))?;
     let section = &config.conductor;
     let settings = conductor::Settings {
