@@ -39,8 +39,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["sql", "api-db", "cell-db", "tasks", "tests"]),
     ("bollard", &["agent"]),
     ("redb", &["agent"]),
-    ("hyper", &["skep", "agent", "api", "identity", "tests"]),
-    ("hyper-util", &["skep", "agent", "api", "identity", "tests"]),
+    // In `rpc` it speaks with the management API of a broker.
+    ("hyper", &["skep", "agent", "api", "identity", "rpc", "tests"]),
+    ("hyper-util", &["skep", "agent", "api", "identity", "rpc", "tests"]),
 ];
 
 /// Production lines from which a file is worth a second look, and above which it is refused.
