@@ -10,7 +10,6 @@
 #   services.sh user DIR NAME PASSWORD VHOST…              create a RabbitMQ user that may use these vhosts
 #   services.sh password DIR NAME PASSWORD                 give a RabbitMQ user another password
 #   services.sh permit DIR NAME VHOST CONFIGURE WRITE READ give a RabbitMQ user other permissions there: regular expressions
-#   services.sh permissions DIR VHOST                      list them: user, configure, write, read
 #   services.sh management DIR on|off                      RabbitMQ's management API until it stops; prints its URL
 #   services.sh connections DIR VHOST                      list the users of a vhost's connections, one a line
 #   services.sh empty-vhost DIR VHOST…                     delete vhosts and make them anew, as an empty broker would be
@@ -295,7 +294,6 @@ case $verb in
   password) [ $# -eq 2 ] || usage; vhost_name "$1"; vhost_name "$2"
     rabbit_eval "ok = rabbit_auth_backend_internal:change_password(<<\"$1\">>, <<\"$2\">>, <<\"tests\">>)." ;;
   permit) [ $# -eq 5 ] || usage; vhost_name "$2"; rabbit_env; timeout 60 rabbitmqctl -q set_permissions -p "$2" "$1" "$3" "$4" "$5" >/dev/null ;;
-  permissions) vhost_name "$1"; rabbit_env; timeout 60 rabbitmqctl -q --no-table-headers list_permissions -p "$1" ;;
   management)
     # Statistics are what costs memory, and nobody asks for them.
     case ${1:-} in

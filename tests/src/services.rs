@@ -301,6 +301,12 @@ impl Management {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// The same without credentials.
+    pub fn place(&self) -> String {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("http", &self.url));
+        format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, place)| place))
+    }
 }
 
 impl Drop for Management {
@@ -338,16 +344,6 @@ impl Vhost {
         let name = url.split("://").nth(1).and_then(|rest| rest.split(':').next()).unwrap_or_default();
         must(&self.folder, "permit", &[name, &self.name, configure, write, read]);
         url
-    }
-
-    /// Who may configure, write and read what of it: user and three regular expressions.
-    pub fn permissions(&self) -> Vec<[String; 4]> {
-        let text = must(&self.folder, "permissions", &[&self.name]);
-        let row = |line: &str| {
-            let mut columns = line.split('\t').map(str::to_owned);
-            std::array::from_fn(|_| columns.next().unwrap_or_default())
-        };
-        text.lines().filter(|line| !line.is_empty()).map(row).collect()
     }
 
     /// Gives the user that a URL names the password that it names. Connections that are there stay.

@@ -98,6 +98,7 @@ impl Voice {
             healthy: true,
             offers: None,
             heard: None,
+            connected_as: None,
         };
         self.bus.call(Address::Conductors, &Context::default(), &call).await
     }

@@ -237,6 +237,7 @@ impl Sync {
             healthy: self.health.is_healthy(),
             offers,
             heard: heard.map(Incarnation),
+            connected_as: self.bus.connected_as().filter(|_| beat),
         };
         self.called_at = now;
         let reply = self.bus.call(Address::Conductors, &Context::default(), &call).await;

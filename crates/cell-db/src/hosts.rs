@@ -78,17 +78,18 @@ pub async fn register(tx: &mut Tx, host: &Registration, now: Timestamp) -> Resul
     Ok(sessions << SESSION_SHIFT)
 }
 
-/// Records a sign of life. False if the host is not registered with this session.
+/// Records a sign of life, and by which user of the broker it came. False if the host is not registered with this session.
 pub async fn beat(
     tx: &mut Tx,
     host: HostId,
     session: Uuid,
     healthy: bool,
+    connected_as: Option<&str>,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    const SQL: &str = "UPDATE host SET beat = beat + 1, silent = false, seen_at = $4, healthy = $3
-        WHERE id = $1 AND session = $2";
-    Ok(tx.exec(SQL, args![host, session, healthy, now]).await? == 1)
+    const SQL: &str = "UPDATE host SET beat = beat + 1, silent = false, seen_at = $4, healthy = $3,
+            connected_as = $5 WHERE id = $1 AND session = $2";
+    Ok(tx.exec(SQL, args![host, session, healthy, now, connected_as]).await? == 1)
 }
 
 /// Who is registered as a host, as far as it matters to whoever says to be it.

@@ -49,6 +49,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0007_restored.sql"),
         include_str!("../migrations/0008_host_key.sql"),
         include_str!("../migrations/0009_broker_user.sql"),
+        include_str!("../migrations/0010_connected_as.sql"),
     ],
     oldest: 9,
 };

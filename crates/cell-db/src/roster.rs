@@ -30,6 +30,8 @@ pub struct Detail {
     pub key: Option<bool>,
     /// Why another agent that says to be this host's was refused last.
     pub refused: Option<String>,
+    /// The user by which its agent was last connected to the broker, if it says so.
+    pub connected_as: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -46,11 +48,12 @@ struct HostRow {
     since: Option<i64>,
     revoked: Option<bool>,
     refused: Option<String>,
+    connected_as: Option<String>,
 }
 
 /// All hosts, by name.
 pub async fn hosts(tx: &mut Tx) -> Result<Vec<Detail>, Error> {
-    const SQL: &str = "SELECT h.id, h.address, h.version, h.silent, h.seen_at,
+    const SQL: &str = "SELECT h.id, h.address, h.version, h.silent, h.seen_at, h.connected_as,
             (SELECT COUNT(*) FROM instance i WHERE i.host = h.id) AS instances,
             d.reason, d.user_id, d.request_id, d.since, k.revoked, f.reason AS refused
         FROM host h LEFT JOIN host_disabled d ON d.host = h.id LEFT JOIN host_key k ON k.host = h.id
@@ -76,6 +79,7 @@ pub async fn hosts(tx: &mut Tx) -> Result<Vec<Detail>, Error> {
             disabled,
             key: row.revoked.map(|revoked| !revoked),
             refused: row.refused.clone(),
+            connected_as: row.connected_as.clone(),
         });
     }
     found.sort_by(|a, b| (&a.host.name, a.host.id).cmp(&(&b.host.name, b.host.id)));

@@ -13,6 +13,8 @@ use crate::{Tx, claims, hosts};
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// How long a release is remembered that no conductor publishes by any more.
 const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long a conductor passes for connected as a user by which it does not publish any more.
+const CONNECTED: Duration = Duration::from_secs(15);
 
 /// Publishes what `sum` makes of all hosts and of how many instances wait for one, and gives it.
 ///
@@ -37,7 +39,11 @@ pub async fn publish(
     releases.insert(RELEASE.to_owned(), now);
     let hosts = hosts::all(tx).await?;
     let waiting = claims::count_waiting(tx).await?;
-    let body = Summary { version, at: now, releases, ..sum(hosts, waiting) };
+    let mut body = Summary { version, at: now, releases, ..sum(hosts, waiting) };
+    let others = before.0.users.into_iter().filter(|(_, at)| at.since(now).max(now.since(*at)) < CONNECTED);
+    for (user, at) in others {
+        body.users.entry(user).or_insert(at);
+    }
     tx.exec(WRITE, args![now, json(&body)?]).await?;
     Ok(body)
 }

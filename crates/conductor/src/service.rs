@@ -171,7 +171,8 @@ async fn exchange(
     }
     let mut registered = known.is_some();
     if registered && call.heartbeat {
-        registered = hosts::beat(tx, call.host, call.session, call.healthy, now).await?;
+        let user = call.connected_as.as_deref();
+        registered = hosts::beat(tx, call.host, call.session, call.healthy, user, now).await?;
         // What lies between two signs of life may be heard twice: observations are numbered.
         if let (Some(Some(_)), Some(signed)) = (&known, signed) {
             keys::heard(tx, call.host, signed.session, signed.counter).await?;

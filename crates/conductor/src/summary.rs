@@ -43,13 +43,16 @@ pub(crate) async fn run(conductor: Arc<Conductor>, shutdown: CancellationToken) 
 /// Publishes, and says how many hosts may be placed on.
 async fn publish(conductor: &Conductor) -> Result<i64, Error> {
     let now = conductor.env.now();
-    let sum = |all: Vec<Host>, waiting: i64| {
+    let user = conductor.bus.connected_as();
+    let sum = move |all: Vec<Host>, waiting: i64| {
         let (hosts, free, frontier) = Snapshot::new(all, BTreeSet::new()).frontier();
-        Summary { hosts, free, frontier, waiting, ..Summary::default() }
+        let users = user.map(|user| (user, now)).into_iter().collect();
+        Summary { hosts, free, frontier, waiting, users, ..Summary::default() }
     };
     conductor
         .db
         .write(move |tx| -> Work<'_, i64> {
+            let sum = sum.clone();
             Box::pin(async move { Ok(summary::publish(tx, now, sum).await?.hosts) })
         })
         .await

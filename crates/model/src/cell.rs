@@ -135,6 +135,8 @@ pub struct Summary {
     pub waiting: i64,
     /// The releases of the conductors that publish, and when each last did.
     pub releases: BTreeMap<String, Timestamp>,
+    /// The users by which conductors are connected to the broker, and when each was last told of.
+    pub users: BTreeMap<String, Timestamp>,
 }
 
 #[cfg(test)]

@@ -216,6 +216,14 @@ impl Bus {
         matches!(&self.link, Link::Amqp(link) if link.lacks_user())
     }
 
+    /// The name of the user by which it is connected to the broker; none in process, and while it is not connected.
+    pub fn connected_as(&self) -> Option<String> {
+        match &self.link {
+            Link::Amqp(link) => link.user(),
+            Link::Local(_) => None,
+        }
+    }
+
     /// Ends it for all clones: waiting calls fail, listeners fall silent, servers end.
     pub async fn close(&self) {
         self.link.close().await;

@@ -141,6 +141,9 @@ pub struct SyncHost {
     /// Everything that is on the host was told in this incarnation of the cell's database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<Incarnation>,
+    /// With a sign of life: the user by which the agent is connected to the broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected_as: Option<String>,
 }
 
 /// A page of what a host offers back.

@@ -212,6 +212,7 @@ fn sync_host() {
             }],
         }),
         heard: Some(id::<Incarnation>(4)),
+        connected_as: Some("skep_cell1".into()),
     };
     golden("sync-host", &call);
 }

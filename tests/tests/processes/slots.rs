@@ -110,6 +110,10 @@ async fn other_users(estate: &mut Estate, rounds: &AtomicUsize, old: &Way) -> Wa
     assert_ne!(new.database, old.database, "the URL names its user");
     let rotate = format!("cell rotate cell1 --database-url {} --transport-url {}", new.database, new.vhost);
     waits(estate, &rotate, "connections of user postgres").await;
+    // The broker's own user is the same in all of the run.
+    waits(estate, &rotate, "conductors that are connected to the broker as guest").await;
+    waits(estate, &rotate, "1 hosts whose agents are connected to the broker as guest, cell1-h1 for one")
+        .await;
     more(rounds, "the API level has moved").await;
     let swap = |old: &str, new: &str| (format!("url = '{old}'"), format!("url = '{new}'"));
     rewrite_all(estate, &[swap(&old.database, &new.database), swap(&old.vhost, &new.vhost)], 1).await;
@@ -127,6 +131,8 @@ async fn other_users(estate: &mut Estate, rounds: &AtomicUsize, old: &Way) -> Wa
         }
     })
     .await;
+    let user = new.vhost.split("://").nth(1).and_then(|rest| rest.split(':').next()).expect("a user");
+    expect(estate, "host show cell1-h1 -o json", 0, &format!("\"connected_as\": \"{user}\"")).await;
     more(rounds, "the cloud works on").await;
     new
 }

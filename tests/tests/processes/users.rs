@@ -9,9 +9,9 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::estate::{Engine, Plan};
-use tests::{Estate, eventually};
+use tests::{Client, Estate, eventually};
 
 use crate::grows::expect;
 use crate::slots::rewrite;
@@ -29,21 +29,40 @@ fn file(estate: &Estate, host: &str) -> PathBuf {
     estate.path(host).join("broker-user")
 }
 
-/// The user of a host once its agent is connected as that.
+/// The user of a host once its agent says to be connected as that.
 async fn account(estate: &Estate, host: &str) -> Account {
     let id = std::fs::read_to_string(estate.path(host).join("host-id")).expect("an id").trim().to_owned();
+    let operator = estate.user("operator");
     let text = eventually(SOON, "the host has a user", async || {
         let text = std::fs::read_to_string(file(estate, host)).map_err(|why| why.to_string())?;
-        let user = text.lines().next().unwrap_or_default();
-        match estate.vhosts()[1].connections().iter().filter(|name| *name == user).count() {
-            2 => Ok(text),
-            other => Err(format!("{other} connections of {user}")),
+        let shown = operator.get(&format!("/admin/v1/hosts/{host}")).await?;
+        match shown["host"]["connected_as"].as_str() == text.lines().next() {
+            true => Ok(text),
+            false => Err(shown.to_string()),
         }
     })
     .await;
     let (user, password) = text.trim().split_once('\n').expect("two lines");
     let place = estate.vhosts()[1].url().rsplit('@').next().expect("a place");
     Account { url: format!("amqp://{user}:{password}@{place}"), user: user.to_owned(), id }
+}
+
+/// Who may do what in the cell's vhost.
+async fn permissions(broker: &Client, estate: &Estate) -> Result<Vec<Value>, String> {
+    let vhost = estate.vhosts()[1].url().rsplit('/').next().unwrap_or_default();
+    let reply =
+        broker.get(&format!("/api/vhosts/{vhost}/permissions")).await.map_err(|why| format!("{why:#}"))?;
+    reply.body.as_array().cloned().ok_or_else(|| reply.body.to_string())
+}
+
+/// Waits until the broker does not know a user any more.
+async fn is_gone(broker: &Client, estate: &Estate, account: &Account) {
+    eventually(SOON, "the user of the host is gone", async || {
+        let left = permissions(broker, estate).await?;
+        if left.iter().any(|one| one["user"] == *account.user) { Err(format!("{left:?}")) } else { Ok(()) }
+    })
+    .await;
+    assert!(connect(&account.url).await.is_err(), "it may not come in again");
 }
 
 async fn connect(url: &str) -> lapin::Result<Connection> {
@@ -96,6 +115,7 @@ async fn a_host_has_a_user_of_the_broker_that_is_limited_to_its_own_queues() {
     let plan = Plan { cells: 1, hosts: 2, engine: Engine::Scripted, ..Plan::default() };
     let mut estate = Estate::start(plan).await;
     let management = tests::services::rabbit().management();
+    let broker = Client::new(management.place()).header("Authorization", "Basic Z3Vlc3Q6Z3Vlc3Q=");
     let vhost = &estate.vhosts()[1];
     let join = vhost.limited_user("join", ["^$", "^agents$", "^$"]);
     let shared = vhost.url().to_owned();
@@ -111,10 +131,15 @@ async fn a_host_has_a_user_of_the_broker_that_is_limited_to_its_own_queues() {
     }
     estate.ready("").await;
     let (one, two) = (account(&estate, "cell1-h1").await, account(&estate, "cell1-h2").await);
+    let found = permissions(&broker, &estate).await.expect("are told");
+    let connected = estate.vhosts()[1].connections();
     for Account { id, user, .. } in [&one, &two] {
         let own = format!(r"^host\.{id}\.(calls|bell)$");
-        let found = estate.vhosts()[1].permissions();
-        assert!(found.contains(&[user.clone(), own.clone(), "^agents$".to_owned(), own]), "{found:?}");
+        let theirs = found.iter().find(|one| one["user"] == *user).expect("it has some");
+        for (what, wanted) in [("configure", own.as_str()), ("write", "^agents$"), ("read", &own)] {
+            assert_eq!(theirs[what], wanted, "{theirs}");
+        }
+        assert_eq!(connected.iter().filter(|name| *name == user).count(), 2, "{connected:?}");
     }
     only_its_own(&one, &two).await;
 
@@ -132,24 +157,25 @@ async fn a_host_has_a_user_of_the_broker_that_is_limited_to_its_own_queues() {
     std::fs::write(file(&estate, "cell1-h2"), format!("{}\nwrong\n", two.user)).expect("is written");
     estate.bounce("agent-cell1-h2");
     estate.ready("").await;
-    assert_ne!(account(&estate, "cell1-h2").await.url, two.url, "it has another password");
+    eventually(SOON, "it has asked for another", async || {
+        let text = std::fs::read_to_string(file(&estate, "cell1-h2")).map_err(|why| why.to_string())?;
+        if text.ends_with("\nwrong\n") { Err(text) } else { Ok(()) }
+    })
+    .await;
+    let again = account(&estate, "cell1-h2").await;
+    assert!(connect(&again.url).await.is_ok(), "it works");
     assert!(connect(&two.url).await.is_err(), "the one before is of no use");
 
     expect(&estate, "host revoke cell1-h1 --yes", 0, "").await;
-    eventually(SOON, "the user of the host is gone", async || {
-        let (left, connected) = (estate.vhosts()[1].permissions(), estate.vhosts()[1].connections());
-        let is_gone = !left.iter().any(|[user, ..]| *user == one.user) && !connected.contains(&one.user);
-        if is_gone { Ok(()) } else { Err(format!("{left:?} {connected:?}")) }
+    is_gone(&broker, &estate, &one).await;
+    eventually(SOON, "its connections have ended", async || match estate.vhosts()[1].connections() {
+        left if left.contains(&one.user) => Err(format!("{left:?}")),
+        _ => Ok(()),
     })
     .await;
-    assert!(connect(&one.url).await.is_err(), "it may not come in again");
     estate.kill("agent-cell1-h2");
     expect(&estate, "host delete cell1-h2 --force --yes", 0, "").await;
-    eventually(SOON, "the other's is gone as well", async || {
-        let left = estate.vhosts()[1].permissions();
-        if left.iter().any(|[user, ..]| *user == two.user) { Err(format!("{left:?}")) } else { Ok(()) }
-    })
-    .await;
+    is_gone(&broker, &estate, &two).await;
     eventually(SOON, "nothing is left of them", async || {
         match estate.cell_database(1).number("SELECT count(*) FROM broker_user") {
             0 => Ok(()),

@@ -116,6 +116,14 @@ impl Link {
         }
     }
 
+    /// The user of the present session.
+    pub(crate) fn user(&self) -> Option<String> {
+        match &*self.core.state.borrow() {
+            State::Up(session) => Some(session.way.uri.authority.userinfo.username.clone()),
+            _ => None,
+        }
+    }
+
     /// The vhost.
     pub(crate) fn vhost(&self) -> String {
         self.core.doors.borrow().uris.first().map(|uri| uri.vhost.clone()).unwrap_or_default()

@@ -66,6 +66,9 @@ pub struct HostView {
     /// Why another agent that says to be this host's was refused last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The user by which its agent was last connected to the broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_as: Option<String>,
     /// Declared amounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Resources>,
@@ -381,13 +384,14 @@ fn bare(cell: &Cell, id: HostId, name: &str, mapped: bool) -> HostView {
         instances: None,
         key: None,
         refused: None,
+        connected_as: None,
         capacity: None,
         used: None,
     }
 }
 
 fn full(cell: &Cell, detail: &Detail, mapped: bool) -> HostView {
-    let Detail { host, address, version, seen, instances, disabled, key, refused, .. } = detail;
+    let Detail { host, address, version, seen, instances, disabled, key, refused, connected_as, .. } = detail;
     HostView {
         registered: Some(true),
         zone: Some(host.zone.clone()),
@@ -406,6 +410,7 @@ fn full(cell: &Cell, detail: &Detail, mapped: bool) -> HostView {
             None => "none",
         }),
         refused: refused.clone(),
+        connected_as: connected_as.clone(),
         capacity: Some(host.capacity),
         used: Some(host.used),
         ..bare(cell, host.id, &host.name, mapped)

@@ -4,7 +4,9 @@
 //! The mapping itself tells how far that is, so it may be stopped anywhere and begun again by the same request.
 
 use api_db::cells::{self, Change};
-use model::Cell;
+use cell_db::roster::{self, Detail};
+use cell_db::summary;
+use model::{Cell, Summary};
 use router::Which;
 use serde::Serialize;
 use serde_json::json;
@@ -175,7 +177,53 @@ impl Admin {
                 Err(error) => waits.push(format!("the cell to tell who is connected: {}", reason(&error))),
             }
         }
+        for (which, _) in slots.iter().filter(|(which, _)| *which == Which::Transport && !force) {
+            let (old, new) = (self.filled(cell, which.other())?, self.filled(cell, *which)?);
+            // A password alone is another: nobody can tell who knows it.
+            if let Some(old) = user(&old).filter(|old| user(&new) != Some(old)) {
+                waits.extend(self.connected_as(cell, old).await);
+            }
+        }
         Ok(waits)
+    }
+
+    fn filled(&self, cell: &Cell, which: Which) -> Result<String, Denied> {
+        Ok(self.secrets.fill(which, &self.plain(cell, which)?)?)
+    }
+
+    /// Who in the cell says to be connected to its broker as that user: its conductors, and agents that are heard of.
+    async fn connected_as(&self, cell: &Cell, user: &str) -> Vec<String> {
+        let db = match self.open_within(cell, DEADLINE) {
+            Ok(db) => db,
+            Err(error) => return vec![format!("the cell to tell who is connected: {}", reason(&error))],
+        };
+        type Told = (Vec<Detail>, Option<Summary>);
+        let told = db.read(|tx| -> Work<'_, Told> {
+            Box::pin(async move {
+                let summary = summary::read(tx).await?.map(|(_, summary)| summary);
+                Ok((roster::hosts(tx).await?, summary))
+            })
+        });
+        let told = told.await;
+        close(db);
+        let (hosts, summary) = match told {
+            Ok(told) => told,
+            Err(error) => return vec![format!("the cell to tell who is connected: {}", reason(&error))],
+        };
+        let mut waits = Vec::new();
+        if summary.is_some_and(|summary| summary.users.contains_key(user)) {
+            waits.push(format!("conductors that are connected to the broker as {user}: change their files"));
+        }
+        let late =
+            hosts.into_iter().filter(|host| !host.silent && host.connected_as.as_deref() == Some(user));
+        let late: Vec<String> = late.map(|detail| detail.host.name).collect();
+        if let Some(first) = late.first() {
+            let count = late.len();
+            waits.push(format!(
+                "{count} hosts whose agents are connected to the broker as {user}, {first} for one: change their files"
+            ));
+        }
+        waits
     }
 
     /// What takes the next step: for all URLs that are at this one.
@@ -232,6 +280,13 @@ impl Admin {
         });
         Ok(written.await?)
     }
+}
+
+/// The user that a URL names.
+fn user(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let (who, _) = rest.rsplit_once('@')?;
+    Some(who.split_once(':').map_or(who, |(user, _)| user))
 }
 
 impl Rotation {
