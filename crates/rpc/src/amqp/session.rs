@@ -16,6 +16,7 @@ use lapin::{
     PublisherConfirm,
 };
 use tokio::sync::OnceCell;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::within;
@@ -38,8 +39,9 @@ pub(super) struct Session {
     calls: Channel,
     /// Replies and rings, not confirmed.
     casts: Channel,
-    /// The queue to which hosts reply, once one was called.
-    replies: OnceCell<String>,
+    /// The queue to which hosts reply, once one was called, and who receives from it: it ends with the session, as its
+    /// channel would keep the connection.
+    replies: OnceCell<(String, AbortOnDropHandle<()>)>,
     /// How it was opened.
     pub(super) way: Way,
 }
@@ -162,7 +164,7 @@ impl Session {
             let consume = channel.basic_consume(queue(), "replies".into(), no_ack, FieldTable::default());
             let mut replies = within(consume).await?;
             let (pending, calls) = (pending.clone(), self.calls.clone());
-            tokio::spawn(async move {
+            let receive = tokio::spawn(async move {
                 while let Some(Ok(reply)) = replies.next().await {
                     settle(reply, &pending);
                 }
@@ -170,9 +172,9 @@ impl Session {
                 leave(&channel).await;
                 leave(&calls).await;
             });
-            Ok::<_, String>(name)
+            Ok::<_, String>((name, AbortOnDropHandle::new(receive)))
         });
-        made.await.map(String::as_str)
+        made.await.map(|(name, _)| name.as_str())
     }
 
     /// Publishes a persistent copy of something, confirmed.
