@@ -87,53 +87,31 @@ pub struct Room {
 struct Places {
     free: Arc<Semaphore>,
     queue: Semaphore,
-    /// Length of the queue.
-    longest: usize,
-    /// When a place was last given to one who waited, and how long it takes in the middle from one to the next, in
-    /// microseconds.
-    given: AtomicU64,
-    between: AtomicU64,
 }
 
 impl Places {
     fn new(count: usize) -> Self {
         let count = count.clamp(1, Semaphore::MAX_PERMITS / QUEUED);
-        let longest = count * QUEUED;
-        let (free, queue) = (Arc::new(Semaphore::new(count)), Semaphore::new(longest));
-        Self { free, queue, longest, given: AtomicU64::default(), between: AtomicU64::default() }
+        Self { free: Arc::new(Semaphore::new(count)), queue: Semaphore::new(count * QUEUED) }
     }
 
     fn now(&self) -> Option<Place> {
         Arc::clone(&self.free).try_acquire_owned().ok()
     }
 
-    /// Whether there is neither a place nor one in the queue, or so many are in the queue that the last would not
-    /// get its place in time: to read, check and then turn away what waits in vain costs those that are worked on.
-    fn is_full(&self, wait: Duration) -> bool {
-        let queued = self.longest.saturating_sub(self.queue.available_permits()) as u64;
-        let takes = queued.saturating_mul(self.between.load(Ordering::Relaxed));
-        self.free.available_permits() == 0 && (queued as usize == self.longest || takes > micros(wait))
+    /// Whether there is neither a place nor one in the queue.
+    fn is_full(&self) -> bool {
+        self.free.available_permits() == 0 && self.queue.available_permits() == 0
     }
 
     /// A place, waited for in the queue if that has one.
-    async fn soon(&self, wait: Duration, env: &Env) -> Option<Place> {
+    async fn soon(&self, wait: Duration) -> Option<Place> {
         if let Some(place) = self.now() {
             return Some(place);
         }
         let _queued = self.queue.try_acquire().ok()?;
-        let asked = micros(env.monotonic());
-        let place = timeout(wait, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok();
-        let now = micros(env.monotonic());
-        // From when the queue was empty before this one came nothing is learned.
-        let took = now.saturating_sub(self.given.swap(now, Ordering::Relaxed).max(asked));
-        let between = self.between.load(Ordering::Relaxed);
-        self.between.store((between * 15 + took) / 16, Ordering::Relaxed);
-        place
+        timeout(wait, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How much a project may ask for, as of some moment.
@@ -163,9 +141,9 @@ impl Room {
     /// asks again at once, and turning it away for ever is what is worked on then.
     pub async fn look(&self, lane: Lane, env: &Env) -> Result<(), Refused> {
         let is_full = match lane {
-            Lane::Ordinary => self.ordinary.is_full(self.wait),
-            Lane::Delete => self.ordinary.free.available_permits() == 0 && self.delete.is_full(self.wait),
-            Lane::Admin => self.ordinary.free.available_permits() == 0 && self.admin.is_full(self.wait),
+            Lane::Ordinary => self.ordinary.is_full(),
+            Lane::Delete => self.ordinary.free.available_permits() == 0 && self.delete.is_full(),
+            Lane::Admin => self.ordinary.free.available_permits() == 0 && self.admin.is_full(),
         };
         if !is_full {
             return Ok(());
@@ -183,18 +161,18 @@ impl Room {
     /// A place in `lane`: at once, or soon; 503 otherwise.
     pub async fn enter(&self, lane: Lane, env: &Env) -> Result<Place, Refused> {
         let kept = match lane {
-            Lane::Ordinary => self.ordinary.soon(self.wait, env).await,
-            Lane::Delete => self.reserved(&self.delete, env).await,
-            Lane::Admin => self.reserved(&self.admin, env).await,
+            Lane::Ordinary => self.ordinary.soon(self.wait).await,
+            Lane::Delete => self.reserved(&self.delete).await,
+            Lane::Admin => self.reserved(&self.admin).await,
         };
         kept.ok_or_else(|| self.turn_away(lane, env))
     }
 
     /// A place among those for everything if one is free, else among those that are kept.
-    async fn reserved(&self, kept: &Places, env: &Env) -> Option<Place> {
+    async fn reserved(&self, kept: &Places) -> Option<Place> {
         match self.ordinary.now() {
             Some(place) => Some(place),
-            None => kept.soon(self.wait, env).await,
+            None => kept.soon(self.wait).await,
         }
     }
 
@@ -302,28 +280,6 @@ mod tests {
         room.look(Lane::Admin, &env).await.expect("has places of its own");
         drop(taken);
         drop(waits.await.expect("gets it"));
-    }
-
-    #[tokio::test]
-    async fn a_queue_is_as_long_as_can_be_served_in_time() {
-        let settings =
-            Settings { max_in_flight: 8, queue_wait: Duration::from_millis(70), ..Settings::default() };
-        let (room, env) = (Room::new(&settings), Env::system());
-        let taken: Vec<_> = futures::future::join_all((0..8).map(|_| room.enter(Lane::Ordinary, &env))).await;
-        room.ordinary.between.store(30_000, Ordering::Relaxed);
-        let mut waiting = Vec::new();
-        for _ in 0..3 {
-            assert!(!room.ordinary.is_full(room.wait), "{} wait", waiting.len());
-            let mut one = Box::pin(room.enter(Lane::Ordinary, &env));
-            assert!(futures::poll!(&mut one).is_pending());
-            waiting.push(one);
-        }
-        assert!(room.ordinary.is_full(room.wait), "the third of them would wait for 90 ms");
-        drop(taken);
-        for one in waiting {
-            drop(one.await.expect("has its place"));
-        }
-        assert!(room.ordinary.between.load(Ordering::Relaxed) < 30_000, "it goes faster than was thought");
     }
 
     #[test]
