@@ -264,6 +264,7 @@ mod tests {
             disabled: None,
             key: None,
             refused: None,
+            connected_as: None,
         };
         let dark = ComputeHost { id: HostId(uuid::Uuid::from_u128(9)), name: "h2".into(), told: None };
         let hosts = vec![ComputeHost { id, name, told: Some(told) }, dark];
