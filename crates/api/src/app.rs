@@ -97,12 +97,15 @@ impl App {
         let start = env.monotonic();
         let request_id = format!("req-{}", env.uuid());
         // Before anything else is spent on it.
-        if let Some(lane) = Lane::before_routing(request.method(), request.uri().path())
-            && let Err(refused) = self.shared.room.look(lane, env).await
-        {
-            let mut response = refused.render(Style::of(request.uri().path()));
-            identified(&mut response, &request_id);
-            return response;
+        if let Some(lane) = Lane::before_routing(request.method(), request.uri().path()) {
+            match self.shared.room.enter(lane, env).await {
+                Ok(place) => drop(request.extensions_mut().insert(place)),
+                Err(refused) => {
+                    let mut response = refused.render(Style::of(request.uri().path()));
+                    identified(&mut response, &request_id);
+                    return response;
+                }
+            }
         }
         let global_id = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id)).cloned();
         let trace_parent = trace_parent(request.headers());

@@ -323,6 +323,27 @@ async fn a_full_house_turns_away_but_lets_deletes_and_administrators_in() {
 }
 
 #[tokio::test]
+async fn who_sends_slowly_keeps_nobody_waiting() {
+    let settings =
+        Settings { max_in_flight: 1, queue_wait: Duration::from_secs(60), ..crate::testing::settings() };
+    let app = App::without_verbs(Env::system(), settings);
+    let (send, sent) = tokio::sync::oneshot::channel::<&'static str>();
+    let body = futures::stream::once(async { Ok::<_, std::io::Error>(sent.await.unwrap_or_default()) });
+    let token = [("x-auth-token", "t-member")];
+    let slow = app.handle(request("POST", "/v2.1/servers", &token, Body::from_stream(body)));
+    let mut slow = std::pin::pin!(slow);
+    assert!(futures::poll!(&mut slow).is_pending(), "it has the only place");
+    let other = tokio::select! {
+        _ = &mut slow => panic!("its body is not there"),
+        other = app.handle(request("GET", "/v2.1/servers", &token, "")) => other,
+    };
+    let text = &body_of(other).await.1["serviceUnavailable"]["message"];
+    assert_ne!(text, "Too much is being asked for; try again.");
+    send.send("[]").expect("is read");
+    assert_eq!(slow.await.status(), 400, "it was looked at then");
+}
+
+#[tokio::test]
 async fn a_project_that_asks_too_often_is_told_when_to_come_back() {
     let rate = crate::settings::Rate { per_second: 0.001, burst: 2.0 };
     let settings = Settings { project_rate: Some(rate), ..crate::testing::settings() };

@@ -103,9 +103,12 @@ async fn answer(
             bail!("the connection was closed in the middle of an answer");
         }
         let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
+        let head = str::from_utf8(&buffer[..end])?;
         let status: u16 = head.get(9..12).and_then(|text| text.parse().ok()).context("no status line")?;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then_some(value)
+        });
         let length: usize = match length {
             Some(text) => text.trim().parse()?,
             None if status == 204 || status == 304 => 0,

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -51,6 +52,9 @@ pub async fn read(
                         }
                     }
                     whole.extend_from_slice(&data);
+                    if body.is_end_stream() {
+                        return Ok((whole.freeze(), memory));
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Room for requests: how many are worked on at a time, how long others wait for a place, and how often a
-//! project may ask. What finds no place is told so at once, so that work that was begun is finished in time
-//! however much more is asked for.
+//! project may ask. What finds no place is told so soon, so that work that was begun is finished in time however
+//! much more is asked for.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +21,12 @@ const PROJECTS: usize = 10_000;
 /// Bodies are counted in pieces of so many bytes.
 pub const PIECE: usize = 4 * 1024;
 
-/// How many may wait for each place: what is quickly done needs a queue rather than an answer to ask again.
-const QUEUED: usize = 2;
-
 /// A place, until it is dropped.
 pub type Place = OwnedSemaphorePermit;
+
+/// The place that a request was given before it was looked at, on its way to whoever works on it.
+#[derive(Clone, Debug)]
+pub struct Given(#[expect(dead_code, reason = "is held, and looked at by nobody")] Arc<Place>);
 
 /// Which places a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,46 +73,15 @@ impl Lane {
 
 /// The room of one endpoint.
 pub struct Room {
-    ordinary: Places,
-    delete: Places,
-    admin: Places,
+    ordinary: Arc<Semaphore>,
+    delete: Arc<Semaphore>,
+    admin: Arc<Semaphore>,
     wait: Duration,
     bodies: Arc<Semaphore>,
     rate: Option<Rate>,
     projects: Mutex<HashMap<String, Bucket>>,
     /// Second in which the log was last told that requests are turned away.
     told: AtomicU64,
-}
-
-/// Places, and a queue before them.
-struct Places {
-    free: Arc<Semaphore>,
-    queue: Semaphore,
-}
-
-impl Places {
-    fn new(count: usize) -> Self {
-        let count = count.clamp(1, Semaphore::MAX_PERMITS / QUEUED);
-        Self { free: Arc::new(Semaphore::new(count)), queue: Semaphore::new(count * QUEUED) }
-    }
-
-    fn now(&self) -> Option<Place> {
-        Arc::clone(&self.free).try_acquire_owned().ok()
-    }
-
-    /// Whether there is neither a place nor one in the queue.
-    fn is_full(&self) -> bool {
-        self.free.available_permits() == 0 && self.queue.available_permits() == 0
-    }
-
-    /// A place, waited for in the queue if that has one.
-    async fn soon(&self, wait: Duration) -> Option<Place> {
-        if let Some(place) = self.now() {
-            return Some(place);
-        }
-        let _queued = self.queue.try_acquire().ok()?;
-        timeout(wait, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()
-    }
 }
 
 /// How much a project may ask for, as of some moment.
@@ -125,54 +95,42 @@ impl Room {
     pub fn new(settings: &Settings) -> Self {
         let kept = (settings.max_in_flight / 8).max(4);
         Self {
-            ordinary: Places::new(settings.max_in_flight),
-            delete: Places::new(kept),
-            admin: Places::new(kept),
+            ordinary: places(settings.max_in_flight),
+            delete: places(kept),
+            admin: places(kept),
             wait: settings.queue_wait,
-            bodies: Arc::new(Semaphore::new((settings.body_memory / PIECE).clamp(1, Semaphore::MAX_PERMITS))),
+            bodies: places(settings.body_memory / PIECE),
             rate: settings.project_rate,
             projects: Mutex::default(),
             told: AtomicU64::new(0),
         }
     }
 
-    /// 503 if there is neither a place in `lane` nor one in its queue: asked before anything else is spent on a
-    /// request. The answer is held back for as long as others wait for a place, since a client that is told at once
-    /// asks again at once, and turning it away for ever is what is worked on then.
-    pub async fn look(&self, lane: Lane, env: &Env) -> Result<(), Refused> {
-        let is_full = match lane {
-            Lane::Ordinary => self.ordinary.is_full(),
-            Lane::Delete => self.ordinary.free.available_permits() == 0 && self.delete.is_full(),
-            Lane::Admin => self.ordinary.free.available_permits() == 0 && self.admin.is_full(),
-        };
-        if !is_full {
-            return Ok(());
-        }
-        tokio::time::sleep(self.wait).await;
-        Err(self.turn_away(lane, env))
-    }
-
-    fn turn_away(&self, lane: Lane, env: &Env) -> Refused {
-        metrics::counter!("skep_api_shed_total", "lane" => lane.word()).increment(1);
-        self.tell(env, "more is asked for than can be worked on: some requests are answered with 503");
-        Refused::turned_away(StatusCode::SERVICE_UNAVAILABLE, "Too much is being asked for; try again.")
-    }
-
-    /// A place in `lane`: at once, or soon; 503 otherwise.
-    pub async fn enter(&self, lane: Lane, env: &Env) -> Result<Place, Refused> {
-        let kept = match lane {
-            Lane::Ordinary => self.ordinary.soon(self.wait).await,
+    /// A place in `lane`, waited for in turn; 503 if none comes free soon. Asked before anything else is spent on a
+    /// request, so that waiting is cheap, however many wait. Nobody is turned away sooner: a client that is told at
+    /// once asks again at once, and turning it away for ever is what is worked on then.
+    pub async fn enter(&self, lane: Lane, env: &Env) -> Result<Given, Refused> {
+        let place = match lane {
+            Lane::Ordinary => self.soon(&self.ordinary).await,
             Lane::Delete => self.reserved(&self.delete).await,
             Lane::Admin => self.reserved(&self.admin).await,
         };
-        kept.ok_or_else(|| self.turn_away(lane, env))
+        place.map(|place| Given(Arc::new(place))).ok_or_else(|| {
+            metrics::counter!("skep_api_shed_total", "lane" => lane.word()).increment(1);
+            self.tell(env, "more is asked for than can be worked on: some requests are answered with 503");
+            Refused::turned_away(StatusCode::SERVICE_UNAVAILABLE, "Too much is being asked for; try again.")
+        })
+    }
+
+    async fn soon(&self, places: &Arc<Semaphore>) -> Option<Place> {
+        timeout(self.wait, Arc::clone(places).acquire_owned()).await.ok()?.ok()
     }
 
     /// A place among those for everything if one is free, else among those that are kept.
-    async fn reserved(&self, kept: &Places) -> Option<Place> {
-        match self.ordinary.now() {
-            Some(place) => Some(place),
-            None => kept.soon(self.wait).await,
+    async fn reserved(&self, kept: &Arc<Semaphore>) -> Option<Place> {
+        match Arc::clone(&self.ordinary).try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => self.soon(kept).await,
         }
     }
 
@@ -221,6 +179,10 @@ impl Room {
     }
 }
 
+fn places(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)))
+}
+
 impl Bucket {
     /// What is in it now.
     fn filled(&self, rate: Rate, now: Duration) -> f64 {
@@ -258,28 +220,23 @@ mod tests {
         assert!(room.enter(Lane::Admin, &env).await.is_ok(), "deletes do not take administrators' places");
         drop(taken);
         assert!(room.enter(Lane::Ordinary, &env).await.is_ok());
-        room.look(Lane::Ordinary, &env).await.expect("has room");
     }
 
     #[tokio::test]
-    async fn who_waits_gets_the_next_place_and_the_queue_is_short() {
+    async fn who_waits_gets_the_next_place_in_turn() {
         let settings =
             Settings { max_in_flight: 1, queue_wait: Duration::from_secs(60), ..Settings::default() };
         let (room, env) = (Room::new(&settings), Env::system());
         let taken = room.enter(Lane::Ordinary, &env).await.expect("is free");
-        let mut waits = Box::pin(room.enter(Lane::Ordinary, &env));
-        assert!(futures::poll!(&mut waits).is_pending());
-        let mut too = Box::pin(room.enter(Lane::Ordinary, &env));
-        assert!(futures::poll!(&mut too).is_pending());
-        assert!(room.enter(Lane::Ordinary, &env).await.is_err(), "the queue is full: told at once");
-        assert!(
-            futures::poll!(Box::pin(room.look(Lane::Ordinary, &env))).is_pending(),
-            "held back for as long"
-        );
-        room.look(Lane::Delete, &env).await.expect("has places of its own");
-        room.look(Lane::Admin, &env).await.expect("has places of its own");
+        let mut first = Box::pin(room.enter(Lane::Ordinary, &env));
+        assert!(futures::poll!(&mut first).is_pending());
+        let mut second = Box::pin(room.enter(Lane::Ordinary, &env));
+        assert!(futures::poll!(&mut second).is_pending());
         drop(taken);
-        drop(waits.await.expect("gets it"));
+        let first = first.await.expect("gets it");
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        second.await.expect("gets it then");
     }
 
     #[test]

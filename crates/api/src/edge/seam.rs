@@ -1,8 +1,9 @@
 //! The one way in: every route passes here, in this order – identity, microversion, project,
-//! rate, authorization, body, a place to be worked on, idempotency key, handler under a deadline.
+//! rate, authorization, body, idempotency key, handler under a deadline. It has its place when it comes here.
 
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -10,7 +11,9 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use model::{Caller, Context, InstanceId};
+use tokio::time::timeout;
 
 use crate::app::Shared;
 use crate::edge::base::Base;
@@ -18,7 +21,7 @@ use crate::edge::call::{Call, Permit, Route};
 use crate::edge::policy::{self, Need};
 use crate::edge::query::{Params, truth};
 use crate::edge::refused::{Refused, Style};
-use crate::edge::room::Lane;
+use crate::edge::room::{Given, Lane, Place};
 use crate::edge::version::{self, Version};
 use crate::edge::{body, once};
 use identity::{Backend, Known};
@@ -29,6 +32,9 @@ pub struct Peer(pub std::net::IpAddr);
 
 /// The rule of the route whose body is no JSON and as large as can be.
 const UPLOAD: &str = "upload_image";
+
+/// How long a request keeps its place while its body is on the way.
+const BODY_SOON: Duration = Duration::from_millis(20);
 
 static NOBODY: LazyLock<Arc<Caller>> =
     LazyLock::new(|| Arc::new(Caller { user: String::new(), project: String::new(), roles: Vec::new() }));
@@ -111,20 +117,8 @@ async fn pass(
     let from = parts.extensions.get::<Peer>().map(|peer| peer.0);
     let subject = parts.headers.get("x-subject-token").and_then(|value| value.to_str().ok());
     let subject = subject.map(str::to_owned);
-    let (body, memory) = if route.rule == UPLOAD {
-        (body::first(&shared, body).await?, None)
-    } else if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
-        let (body, memory) = body::read(&shared, &parts.headers, body).await?;
-        body::check_type(&parts.headers, &body)?;
-        (body, memory)
-    } else {
-        Default::default()
-    };
-    // Not before the body is there: who sends slowly must not keep others waiting.
-    let place = match public {
-        true => None,
-        false => Some(shared.room.enter(lane, &shared.env).await?),
-    };
+    let mut place = parts.extensions.remove::<Given>();
+    let (body, memory) = received(&shared, route, parts, body, &mut place).await?;
     let caller = Arc::clone(permit.caller());
     let (key, once) = (None, None);
     let mut call = Call {
@@ -146,6 +140,45 @@ async fn pass(
     };
     call.key = once::key(route, &call, parts)?;
     once::answer(route, call, (place, memory)).await
+}
+
+/// The request's body, and the memory that is held for it. Who sends slowly must not keep others waiting: it gives
+/// its place back, and waits for another when the body is there.
+async fn received(
+    shared: &Shared,
+    route: &Route,
+    parts: &Parts,
+    body: Body,
+    place: &mut Option<Given>,
+) -> Result<(Bytes, Option<Place>), Refused> {
+    let mut reading = std::pin::pin!(read(shared, route, parts, body));
+    if let Ok(read) = timeout(BODY_SOON, &mut reading).await {
+        return read;
+    }
+    let had_place = place.take().is_some();
+    let read = reading.await?;
+    if had_place {
+        *place = Some(shared.room.enter(Lane::of(&parts.method, parts.uri.path()), &shared.env).await?);
+    }
+    Ok(read)
+}
+
+/// The same as far as its route wants it.
+async fn read(
+    shared: &Shared,
+    route: &Route,
+    parts: &Parts,
+    body: Body,
+) -> Result<(Bytes, Option<Place>), Refused> {
+    if route.rule == UPLOAD {
+        return Ok((body::first(shared, body).await?, None));
+    }
+    if !matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        return Ok(Default::default());
+    }
+    let (body, memory) = body::read(shared, &parts.headers, body).await?;
+    body::check_type(&parts.headers, &body)?;
+    Ok((body, memory))
 }
 
 /// What the request's token stands for; 401 with a pointer to the identity face otherwise.
