@@ -7,9 +7,10 @@ mod otlp;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{self, Format, Log, Source};
 use crate::exit::Failure;
@@ -20,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The running log's level.
 #[derive(Clone)]
 pub struct Level {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     #[cfg(feature = "otlp")]
     traces: Option<otlp::Traces>,
 }
@@ -63,8 +64,9 @@ pub fn continues() -> Option<fn(&tracing::Span, &str)> {
     None
 }
 
-fn filter(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(level).map_err(|why| format!("log.level '{level}': {why}"))
+/// By module alone: a filter that also looks at spans is asked whenever a task goes on.
+fn filter(level: &str) -> Result<Targets, String> {
+    level.parse::<Targets>().map_err(|why| format!("log.level '{level}': {why}"))
 }
 
 impl Level {
