@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::number::whole;
+use super::number::{truth, whole};
 use super::secret::Secret;
 
 /// The API.
@@ -57,6 +57,7 @@ pub struct Api {
     pub max_limit: usize,
     /// Whether lists below microversion 2.69, which cannot show servers in cells that do not answer, leave
     /// them out; otherwise such a list is 503.
+    #[serde(deserialize_with = "truth")]
     pub list_records_by_skipping_down_cells: bool,
     /// Most connections at a time; beyond it, 503.
     #[serde(deserialize_with = "whole")]

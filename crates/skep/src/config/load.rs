@@ -162,6 +162,8 @@ mod tests {
             .expect("legal");
         assert_eq!((config.cell.database.connections, config.agent.capacity.vcpus), (5, 4));
         assert_eq!((config.log.level.as_str(), config.api_database.connections), ("debug", 8));
+        let skip = "SKEP__API__LIST_RECORDS_BY_SKIPPING_DOWN_CELLS";
+        assert!(!file.load(&[(skip, "false")]).expect("legal").api.list_records_by_skipping_down_cells);
         let images = file.load(&[("SKEP__API__IMAGES", "['a', 'b']")]).expect("legal").api.images;
         assert_eq!(images, ["a", "b"]);
     }

@@ -1,4 +1,4 @@
-//! Numbers that may also be written as text, because variables of the environment are text.
+//! Numbers and truths that may also be written as text, because variables of the environment are text.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -38,4 +38,27 @@ pub fn whole<'de, T: TryFrom<i64> + FromStr, D: Deserializer<'de>>(from: D) -> R
 /// The same where the key may be absent.
 pub fn maybe<'de, T: TryFrom<i64> + FromStr, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     whole(from).map(Some)
+}
+
+struct Truth;
+
+impl Visitor<'_> for Truth {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true or false")
+    }
+
+    fn visit_bool<E: Error>(self, truth: bool) -> Result<bool, E> {
+        Ok(truth)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
+        text.trim().parse().map_err(|_| E::custom("expected true or false"))
+    }
+}
+
+/// `true` or `false`, also as text.
+pub fn truth<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    from.deserialize_any(Truth)
 }
