@@ -10,7 +10,7 @@ pub enum Form {
     /// Columns
     #[default]
     Table,
-    /// More columns; cells are asked
+    /// More columns where there are any; `cell list` asks the cells
     Wide,
     /// JSON
     Json,
