@@ -1,8 +1,7 @@
 //! Dark cells on separate processes: the first cell's database and cell0's are refused, frozen (SIGSTOP of
 //! PostgreSQL with all its children), slow, and come and go; and every route is asked.
 //!
-//! The first cell is a region of its own, 80 ms away in one story. Longer runs, by hand:
-//! `SKEP_TEST_LISTS=10000 cargo test -p tests --test dark -- --ignored`.
+//! The first cell is a region of its own, 80 ms away in one story.
 
 #[path = "dark/line.rs"]
 mod line;
@@ -21,12 +20,11 @@ use model::Env;
 use serde_json::json;
 use stage::{Stage, State, Which};
 
-/// Lists with a frozen cell, unless `SKEP_TEST_LISTS` says how many.
-const LISTS: usize = 1_000;
+/// Lists with a frozen cell.
+const LISTS: usize = 10_000;
 
 /// One stage for all of it: to set it takes longer than most of what is played on it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "two minutes: cargo test -p tests --test dark -- --ignored"]
 async fn a_dark_cell_costs_nobody_anything() {
     let mut stage = Stage::set().await;
     regions::are_apart(&stage).await;
@@ -50,21 +48,19 @@ async fn every_route_answers_whatever_a_cell_does(stage: &mut Stage) {
 }
 
 async fn lists_with_a_frozen_cell_do_not_decay(stage: &Stage) {
-    let count = tests::place::environment("SKEP_TEST_LISTS").and_then(|count| count.parse().ok());
-    let count: usize = count.unwrap_or(LISTS);
     let before = stage.descriptors();
     stage.put(Which::One, State::Frozen);
     let told = stage.alice.list().await;
     let all = told.len();
     let mut tenths: Vec<Vec<Duration>> = vec![Vec::new(); 10];
     let env = Env::system();
-    for n in 0..count {
+    for n in 0..LISTS {
         let start = env.monotonic();
         let reply = stage.alice.client().get("/v2.1/servers/detail?limit=100").await.expect("is answered");
-        tenths[n * 10 / count].push(env.monotonic() - start);
+        tenths[n * 10 / LISTS].push(env.monotonic() - start);
         assert_eq!(reply.status, 200, "list {n}: {}", reply.body);
         let servers = reply.body["servers"].as_array().expect("servers");
-        assert_eq!(servers.len(), all, "list {n} shows all");
+        assert_eq!(servers.len(), all, "list {n} shows all: {}", reply.body);
         for id in &stage.outside {
             let server = servers.iter().find(|server| server["id"] == json!(id)).expect("is listed");
             assert_eq!(server["status"], "ACTIVE", "list {n}: a healthy cell's instance is told as it is");
@@ -76,7 +72,7 @@ async fn lists_with_a_frozen_cell_do_not_decay(stage: &Stage) {
         times[times.len() / 2]
     };
     let middles: Vec<Duration> = tenths.iter_mut().map(middle).collect();
-    eprintln!("{count} lists with a frozen cell, medians of the tenths: {middles:?}");
+    eprintln!("{LISTS} lists with a frozen cell, medians of the tenths: {middles:?}");
     let after = stage.descriptors();
     assert!(after < before + 60, "nothing piles up: {before} descriptors before, {after} after");
     stage.heal().await;

@@ -49,6 +49,8 @@ pub async fn are_apart(stage: &Stage) {
         stage.alice.delete(id).await;
         stage.alice.gone(id).await;
     }
+    // What is gone by its cell's word stays in lists until the API level has closed its mapping.
+    stage.estate.at_rest().await;
 }
 
 /// With 80 ms of round trip to the first cell: a show there waits once, a stop there seven times at most;

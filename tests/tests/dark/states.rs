@@ -129,7 +129,7 @@ async fn shapes(stage: &Stage, which: Which, victim: &str) {
         eventually(SEEN, "the cell is seen to be dark", async || {
             let reply = get(&new, path).await;
             let servers = reply.body["servers"].as_array().map(Vec::len);
-            assert_eq!(servers, Some(all), "{path} shows all");
+            assert_eq!(servers, Some(all), "{path} shows all: {}", reply.body);
             let server = find(&reply).expect("is listed");
             if keys(&server) != expected.iter().copied().collect() || server["status"] != "UNKNOWN" {
                 return Err(server.to_string());
