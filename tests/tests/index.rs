@@ -257,7 +257,15 @@ fn new(id: InstanceId, epoch: i64) -> cell_db::instances::New {
         extra: Default::default(),
         deadline: Timestamp(i64::MAX),
     };
-    cell_db::instances::New { id, epoch, saga_token: 0, spec, bucket: 0, created: Timestamp(1) }
+    cell_db::instances::New {
+        id,
+        epoch,
+        saga_token: 0,
+        spec,
+        asked_by: "req-1".into(),
+        bucket: 0,
+        created: Timestamp(1),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use model::{At, Fault, InstanceId, Intent, Power};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::config::Config;
 use crate::engine::{Bounded, Container, Name};
@@ -108,18 +109,23 @@ impl Driver {
 
     async fn drive(self: Arc<Self>, id: InstanceId, woken: Arc<Notify>) {
         while let Some(job) = self.job(id, &woken) {
-            let result = match &job.step {
-                Step::Remove(names) => self.remove(id, &job, names).await,
-                Step::Gone => self.gone(id, &job).await,
-                Step::Run | Step::Restart => self.run(id, &job).await,
-                Step::Stop => self.stop(id, &job).await,
-                Step::Look => self.examine(id, &job).await,
-            };
-            match result {
-                Ok(()) | Err(Halt::Overtaken) => {}
-                Err(Halt::Retry(fault)) => self.put_off(id, &job, fault),
-                Err(Halt::Failed(fault)) => self.give_up(id, &job, fault).await,
-            }
+            let span = tracing::info_span!("wish", request_id = job.wish.request_id);
+            self.step(id, &job).instrument(span).await;
+        }
+    }
+
+    async fn step(&self, id: InstanceId, job: &Job) {
+        let result = match &job.step {
+            Step::Remove(names) => self.remove(id, job, names).await,
+            Step::Gone => self.gone(id, job).await,
+            Step::Run | Step::Restart => self.run(id, job).await,
+            Step::Stop => self.stop(id, job).await,
+            Step::Look => self.examine(id, job).await,
+        };
+        match result {
+            Ok(()) | Err(Halt::Overtaken) => {}
+            Err(Halt::Retry(fault)) => self.put_off(id, job, fault),
+            Err(Halt::Failed(fault)) => self.give_up(id, job, fault).await,
         }
     }
 
@@ -312,6 +318,9 @@ impl Driver {
         });
         let Some(marks) = marks else { return };
         let rebooted = job.wish.restart_seq > job.marks.restart_done;
+        if rebooted || job.marks.done != job.wish.at {
+            tracing::info!(instance = %id, intent = job.wish.intent.as_str(), rebooted, "carried out");
+        }
         self.write(id, marks, rebooted).await;
         let mut inner = self.table.lock();
         self.table.report(&mut inner, id);

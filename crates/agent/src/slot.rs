@@ -249,6 +249,7 @@ impl Slot {
             restart_hard: self.wish.restart_hard,
             freeze: self.wish.freeze,
             spec: self.wish.spec.as_ref().map(|spec| Box::new(RequestSpec::clone(spec))),
+            request_id: self.wish.request_id.clone(),
         });
         let at = match (&wish, self.copies.last_key_value()) {
             (None, Some(((epoch, placement), generation))) => {
@@ -296,6 +297,11 @@ impl Slot {
             power: self.power,
             observed: self.observed.clone(),
             fault: self.failure().or(self.fault.as_ref()).cloned(),
+            request_id: if outcome == Outcome::Changed {
+                String::new()
+            } else {
+                self.wish.request_id.clone()
+            },
         }
     }
 }

@@ -348,6 +348,7 @@ async fn an_agent_drives_it() {
         restart_hard: false,
         freeze: None,
         spec: Some(Box::new((*order.spec).clone())),
+        request_id: String::new(),
     };
     let (id, name) = (order.instance, order.name());
     // The engine alone, for comparison; it also makes the project's network.

@@ -45,6 +45,8 @@ pub struct New {
     pub saga_token: i64,
     /// What was asked for.
     pub spec: RequestSpec,
+    /// The request that asks for what is to be done here: the one that created it, or another.
+    pub asked_by: String,
     /// Hash bucket below [`BUCKETS`], for conductors' scans.
     pub bucket: i64,
     /// When it was asked for.
@@ -54,7 +56,8 @@ pub struct New {
 /// The columns of an insertion, in the order of [`INSERT_VALUES`].
 const INSERT: &str = "INSERT INTO instance (id, epoch, placement, generation, saga_token, op_token, version,
     project, name, spec, intent, stage, task, power, host, bucket, tries, avoid, restart_seq, restart_hard,
-    restart_done, agent_generation, obs_seq, observed, fault, fault_at, deadline, created_at, updated_at) VALUES";
+    restart_done, agent_generation, obs_seq, observed, fault, fault_at, deadline, created_at, updated_at,
+    asked_by) VALUES";
 
 /// What an insertion does to a row that is there: a newer binding replaces an older one, unless a newer
 /// task has been here.
@@ -62,7 +65,7 @@ const REPLACE: &str = "ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, pl
     saga_token = excluded.saga_token, op_token = instance.op_token + 1, version = instance.version + 1,
     spec = excluded.spec, name = excluded.name, intent = excluded.intent, stage = excluded.stage,
     task = excluded.task, power = excluded.power, host = NULL, frozen = '', phase = '', other_size = NULL,
-    tries = 0, avoid = excluded.avoid,
+    tries = 0, avoid = excluded.avoid, asked_by = excluded.asked_by,
     agent_generation = 0, obs_seq = 0, observed = excluded.observed, fault = excluded.fault,
     fault_at = excluded.fault_at, deadline = excluded.deadline, updated_at = excluded.updated_at,
     launched_at = NULL, terminated_at = NULL
@@ -106,7 +109,8 @@ fn insertion(
         fault.map(|_| now),
         deadline,
         new.created,
-        now
+        now,
+        new.asked_by.as_str()
     ])
 }
 
@@ -189,6 +193,7 @@ pub async fn want_gone_for_sure(tx: &mut Tx, gone: &[New], now: Timestamp) -> Re
         tail: "ON CONFLICT (id) DO UPDATE SET saga_token = excluded.saga_token,
             op_token = instance.op_token + 1, version = instance.version + 1,
             epoch = excluded.epoch, intent = 'gone', updated_at = excluded.updated_at,
+            asked_by = CASE WHEN instance.intent = 'gone' THEN instance.asked_by ELSE excluded.asked_by END,
             generation = CASE WHEN instance.intent = 'gone' THEN instance.generation
                 ELSE instance.generation + 1 END,
             stage = CASE WHEN instance.host IS NULL THEN 'tombstone' ELSE instance.stage END,
@@ -336,11 +341,12 @@ pub async fn act(
     id: InstanceId,
     at: At,
     action: Action,
+    request_id: &str,
     now: Timestamp,
 ) -> Result<Option<HostId>, Error> {
     const SQL: &str = "UPDATE instance SET generation = generation + 1, version = version + 1, intent = $5,
             task = $6, restart_seq = restart_seq + $7, restart_hard = $8, updated_at = $9,
-            op_token = op_token + 1, frozen = $10,
+            op_token = op_token + 1, frozen = $10, asked_by = $12,
             phase = CASE WHEN phase IN ('resizing', 'resized', 'reverting') THEN phase ELSE $11 END,
             stage = CASE WHEN stage = 'error' AND host IS NOT NULL THEN 'settled' ELSE stage END
         WHERE id = $1 AND epoch = $2 AND placement = $3 AND generation = $4 AND intent <> 'gone'
@@ -350,7 +356,7 @@ pub async fn act(
     let (intent, restarts, hard) = match action {
         Action::Stop | Action::Shelve => (Intent::Stop, 0_i64, false),
         Action::Reboot { hard } => (Intent::Run, 1, hard),
-        Action::Rebuild => return rebuild(tx, id, at, now).await,
+        Action::Rebuild => return rebuild(tx, id, at, request_id, now).await,
         _ => (Intent::Run, 0, false),
     };
     let row: Option<(i64, Option<Uuid>)> = tx
@@ -367,7 +373,8 @@ pub async fn act(
                 hard,
                 now,
                 action.freeze().map_or("", Freeze::as_str),
-                action.phase().as_str()
+                action.phase().as_str(),
+                request_id
             ],
         )
         .await?;
@@ -378,14 +385,21 @@ pub async fn act(
 
 /// Has the container made anew on the host where it is: a new placement, so that everything that holds for
 /// placements – the old copy goes first, late words of it count for nothing – holds here.
-async fn rebuild(tx: &mut Tx, id: InstanceId, at: At, now: Timestamp) -> Result<Option<HostId>, Error> {
+async fn rebuild(
+    tx: &mut Tx,
+    id: InstanceId,
+    at: At,
+    request_id: &str,
+    now: Timestamp,
+) -> Result<Option<HostId>, Error> {
     const SQL: &str = "UPDATE instance SET placement = placement + 1, generation = 1, agent_generation = 0,
             obs_seq = 0, restart_seq = 0, restart_done = 0, version = version + 1, op_token = op_token + 1,
-            frozen = '', task = 'rebuilding', stage = 'settled', fault = NULL, fault_at = NULL, updated_at = $5
+            frozen = '', task = 'rebuilding', stage = 'settled', fault = NULL, fault_at = NULL, updated_at = $5,
+            asked_by = $6
         WHERE id = $1 AND epoch = $2 AND placement = $3 AND generation = $4 AND intent <> 'gone'
             AND host IS NOT NULL AND phase NOT IN ('resize-wanted', 'confirming', 'revert-wanted')
         RETURNING version, host";
-    let args = args![id, at.epoch, at.placement, at.generation, now];
+    let args = args![id, at.epoch, at.placement, at.generation, now, request_id];
     let row: Option<(i64, Option<Uuid>)> = tx.opt(SQL, args).await?;
     let (version, host) = row.ok_or(Error::Stale)?;
     dirty::mark(tx, &[(id, version)], now).await?;

@@ -50,6 +50,7 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0008_host_key.sql"),
         include_str!("../migrations/0009_broker_user.sql"),
         include_str!("../migrations/0010_connected_as.sql"),
+        include_str!("../migrations/0011_asked_by.sql"),
     ],
-    oldest: 9,
+    oldest: 12,
 };

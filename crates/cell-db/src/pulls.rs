@@ -20,6 +20,7 @@ struct Row {
     restart_hard: bool,
     frozen: String,
     spec: Json<RequestSpec>,
+    asked_by: String,
 }
 
 impl TryFrom<Row> for Wanted {
@@ -36,6 +37,7 @@ impl TryFrom<Row> for Wanted {
             restart_seq: row.restart_seq,
             restart_hard: row.restart_hard,
             freeze: Freeze::parse(&row.frozen).filter(|_| intent == Intent::Run),
+            request_id: if row.asked_by.is_empty() { row.spec.request_id.clone() } else { row.asked_by },
             spec: (intent != Intent::Gone).then(|| Box::new(row.spec.0)),
         })
     }
@@ -50,11 +52,13 @@ pub async fn wanted(
     limit: i64,
 ) -> Result<Vec<Wanted>, Error> {
     const PENDING: &str =
-        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, frozen, spec
+        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, frozen, spec,
+            asked_by
         FROM instance WHERE host = $1 AND host IS NOT NULL AND agent_generation < generation AND id > $2
         ORDER BY id LIMIT $3";
     const ALL: &str =
-        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, frozen, spec
+        "SELECT id, epoch, placement, generation, intent, stage, restart_seq, restart_hard, frozen, spec,
+            asked_by
         FROM instance WHERE host = $1 AND id > $2 ORDER BY id LIMIT $3";
     let after = after.map_or(Uuid::nil(), InstanceId::uuid);
     let rows: Vec<Row> = tx.all(if full { ALL } else { PENDING }, args![host, after, limit]).await?;

@@ -78,7 +78,8 @@ pub async fn wish(
         "SELECT epoch, saga_token, version, intent, stage, task, power, phase, host, spec FROM instance
         WHERE id = $1";
     const WRITE: &str = "UPDATE instance SET saga_token = $3, op_token = op_token + 1, version = version + 1,
-            phase = $4, task = $5, other_size = COALESCE($6, other_size), updated_at = $7
+            phase = $4, task = $5, other_size = COALESCE($6, other_size), updated_at = $7,
+            asked_by = $8
         WHERE id = $1 AND version = $2";
     restored::refuse_held(tx).await?;
     let id = wish.instance;
@@ -110,7 +111,8 @@ pub async fn wish(
         wish.action.phase().as_str(),
         wish.action.task().map(Task::as_str),
         wish.size.as_ref().map(json).transpose()?,
-        now
+        now,
+        who.1.request_id.as_str()
     ];
     if tx.exec(WRITE, args).await? == 0 {
         return Err(Error::Stale);

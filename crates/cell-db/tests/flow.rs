@@ -16,7 +16,7 @@ use cell_db::{Db, hosts, pulls, reports};
 const CELL: CellId = CellId::ZERO;
 
 fn new(id: InstanceId, epoch: i64, saga_token: i64) -> New {
-    New { id, epoch, saga_token, spec: spec(), bucket: 7, created: Timestamp(5) }
+    New { id, epoch, saga_token, spec: spec(), asked_by: "req-1".into(), bucket: 7, created: Timestamp(5) }
 }
 
 struct House {
@@ -126,7 +126,17 @@ impl House {
 
 fn seen(instance: InstanceId, at: At, seq: i64, outcome: Outcome, power: Power) -> Observation {
     let observed = Observed { container: "c".into(), ..Default::default() };
-    Observation { instance, at, seq, outcome, restart_seq: 0, power, observed, fault: None }
+    Observation {
+        instance,
+        at,
+        seq,
+        outcome,
+        restart_seq: 0,
+        power,
+        observed,
+        fault: None,
+        request_id: String::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,10 +155,11 @@ async fn boots_stops_and_goes() {
         let wanted = write!(house, |tx| pulls::wanted(tx, host, false, None, 10).await).expect("pulls");
         assert!(wanted.is_empty(), "acknowledged");
 
-        let ring =
-            write!(house, |tx| instances::act(tx, id, at, Action::Stop, Timestamp(50)).await).expect("stops");
+        let ring = write!(house, |tx| instances::act(tx, id, at, Action::Stop, "req-2", Timestamp(50)).await)
+            .expect("stops");
         assert_eq!(ring, Some(host));
-        let stale = write!(house, |tx| instances::act(tx, id, at, Action::Stop, Timestamp(50)).await);
+        let stale =
+            write!(house, |tx| instances::act(tx, id, at, Action::Stop, "req-2", Timestamp(50)).await);
         assert!(matches!(stale, Err(Error::Stale)));
         let now = house.get(id).await;
         assert_eq!(now.task.map(|t| t.as_str()), Some("powering-off"));

@@ -36,7 +36,8 @@ async fn place(tx: &mut Tx, id: InstanceId, host: HostId) -> Result<usize, Error
 }
 
 async fn place_as(tx: &mut Tx, id: InstanceId, host: HostId, spec: RequestSpec) -> Result<usize, Error> {
-    let new = New { id, epoch: 2, saga_token: 3, spec, bucket: 7, created: Timestamp(5) };
+    let new =
+        New { id, epoch: 2, saga_token: 3, spec, asked_by: "req-1".into(), bucket: 7, created: Timestamp(5) };
     instances::insert(tx, &[new], Timestamp(10)).await?;
     let mut won = 0;
     for instance in claims::waiting(tx, 0, 10).await? {

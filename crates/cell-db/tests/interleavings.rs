@@ -16,7 +16,7 @@ use sql::{Error, Settings, Work};
 use tokio::sync::Notify;
 
 fn new(id: InstanceId, epoch: i64, saga_token: i64) -> New {
-    New { id, epoch, saga_token, spec: spec(), bucket: 7, created: Timestamp(5) }
+    New { id, epoch, saga_token, spec: spec(), asked_by: "req-1".into(), bucket: 7, created: Timestamp(5) }
 }
 
 async fn postgres() -> Option<Db> {

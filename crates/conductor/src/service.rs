@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cell_db::{hosts, keys, offers, pulls, reports, restored};
 use model::failpoint::SYNC;
-use model::sync::Wanted;
+use model::sync::{Outcome, Wanted};
 use model::{Context, Fault, Incarnation, Timestamp};
 use rpc::contract::{Register, Registered, SyncHost, Synced, Verdict, digest};
 use rpc::{Bell, Service, Signed};
@@ -130,6 +130,12 @@ async fn sync(conductor: &Conductor, signed: Arc<(SyncHost, Option<Signed>)>) ->
     // A sync that changes nothing needs no transaction.
     let writes = call.heartbeat || !call.observations.is_empty() || call.offers.is_some();
     let done = if writes { conductor.db.write(work).await? } else { conductor.db.read(work).await? };
+    for told in call.observations.iter().filter(|told| done.registered && !told.request_id.is_empty()) {
+        if matches!(told.outcome, Outcome::Done | Outcome::Gone | Outcome::Failed) {
+            let (instance, request_id, outcome) = (told.instance, &told.request_id, told.outcome);
+            tracing::info!(host.id = %call.host, %instance, request_id, ?outcome, "told by its host");
+        }
+    }
     if done.applied.settled {
         conductor.bus.ring(Bell::Up);
         conductor.changed.notify_one();

@@ -58,6 +58,9 @@ pub struct Wanted {
     pub freeze: Option<Freeze>,
     /// What was asked for; absent where the intent is [`Intent::Gone`].
     pub spec: Option<Box<RequestSpec>>,
+    /// The request that asked for it; empty if that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
 }
 
 /// What became of a wish.
@@ -99,6 +102,9 @@ pub struct Observation {
     /// Why it failed, in the engine's words.
     #[serde(default)]
     pub fault: Option<Fault>,
+    /// The request that asked for that wish; empty if that is not known, or if nothing was asked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
 }
 
 /// A container that a host has and that its cell says it does not know: it is kept, and told of with what its labels

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::flavor::Resources;
+use model::instance::Freeze;
 use model::spec::{PortWish, Protocol};
 use model::sync::{Observation, Observed, Offer, Outcome, PortBinding, Wanted};
 use model::time::Timestamp;
@@ -178,6 +179,7 @@ fn sync_host() {
         power,
         observed: observed.clone(),
         fault,
+        request_id: if outcome == Outcome::Changed { String::new() } else { "req-1".to_owned() },
     };
     let observations = vec![
         observation(Outcome::Taken, Power::None, None),
@@ -208,7 +210,16 @@ fn sync_host() {
                 cell: "cell1".into(),
                 spec_hash: "00".into(),
                 power: Power::Running,
-                wish: None,
+                wish: Some(Wanted {
+                    instance: id::<InstanceId>(6),
+                    at: at(),
+                    intent: Intent::Run,
+                    restart_seq: 0,
+                    restart_hard: false,
+                    freeze: None,
+                    spec: Some(Box::new(spec())),
+                    request_id: "req-2".to_owned(),
+                }),
             }],
         }),
         heard: Some(id::<Incarnation>(4)),
@@ -225,8 +236,9 @@ fn synced() {
         intent,
         restart_seq: 1,
         restart_hard: true,
-        freeze: None,
+        freeze: (intent == Intent::Run).then_some(Freeze::Pause),
         spec,
+        request_id: "req-1".to_owned(),
     };
     let reply = Synced {
         incarnation: id::<Incarnation>(4),

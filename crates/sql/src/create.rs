@@ -53,11 +53,18 @@ async fn ensure(options: &PgConnectOptions) -> Result<bool, Error> {
     }
 }
 
-async fn check(mut conn: PgConnection) -> Result<(), Error> {
-    const SQL: &str = "SELECT pg_encoding_to_char(encoding)::TEXT, datcollate::TEXT FROM pg_database
+/// What a PostgreSQL database says of its order.
+pub(crate) const ORDER: &str = "SELECT pg_encoding_to_char(encoding)::TEXT, datcollate::TEXT FROM pg_database
         WHERE datname = current_database()";
-    let (encoding, collation): (String, String) = sqlx::query_as(SQL).fetch_one(&mut conn).await?;
-    match (encoding.as_str(), collation.as_str()) {
+
+async fn check(mut conn: PgConnection) -> Result<(), Error> {
+    let (encoding, collation): (String, String) = sqlx::query_as(ORDER).fetch_one(&mut conn).await?;
+    same_order(&encoding, &collation)
+}
+
+/// Refuses an order that differs from that of the other databases.
+pub(crate) fn same_order(encoding: &str, collation: &str) -> Result<(), Error> {
+    match (encoding, collation) {
         ("UTF8", "C" | "POSIX" | "C.UTF-8" | "C.utf8") => Ok(()),
         _ => Err(Fault::conflict(format!(
             "its encoding is {encoding} and its collation {collation}, which must be UTF8 and C: make it with \

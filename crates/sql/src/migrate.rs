@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::tx::Tx;
-use crate::{Db, Work, args};
+use crate::{Db, Engine, Work, args, create};
 
 /// The history of one schema. The texts are append-only.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +63,15 @@ impl Schema {
         self.steps.len() as i64
     }
 
-    /// Brings a database to the newest version, one transaction a step; safe to run at the same time.
+    /// Brings a database to the newest version, one transaction a step; safe to run at the same time. A PostgreSQL
+    /// database of another encoding or collation than all others is refused: its order would differ from theirs.
     pub async fn migrate<D: 'static>(&'static self, db: &Db<D>, env: &Env) -> Result<Status, Error> {
+        if db.engine() == Engine::Postgres {
+            type Order = Option<(String, String)>;
+            let order = db.read(|tx| -> Work<'_, Order> { Box::pin(tx.opt(create::ORDER, vec![])) }).await?;
+            let (encoding, collation) = order.unwrap_or_default();
+            create::same_order(&encoding, &collation)?;
+        }
         let incarnation: Incarnation = env.id();
         let mut attempt = 0;
         // CREATE TABLE IF NOT EXISTS may fail on PostgreSQL when two run it at the same moment.

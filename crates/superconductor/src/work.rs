@@ -71,6 +71,7 @@ fn new(shared: &Superconductor, job: &Job) -> Result<New, Fault> {
         epoch: job.mapping.epoch,
         saga_token: job.mapping.saga_token,
         spec,
+        asked_by: job.task.request_id.clone(),
         bucket: shared.env.below(instances::BUCKETS) as i64,
         created: job.mapping.created,
     })

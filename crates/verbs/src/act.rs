@@ -77,7 +77,7 @@ impl Verbs {
                         if !actions::record(tx, record, id, action, (&by.0, &by.1), now).await? {
                             return Ok(None);
                         }
-                        instances::act(tx, id, at, action, now).await
+                        instances::act(tx, id, at, action, &by.1.request_id, now).await
                     })
                 })
                 .await;

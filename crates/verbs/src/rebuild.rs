@@ -113,7 +113,7 @@ impl Verbs {
                         }
                         wish.apply(&mut instance.spec);
                         amend::amend(tx, id, version, &instance.spec, now).await?;
-                        let host = instances::act(tx, id, at, action, now).await?;
+                        let host = instances::act(tx, id, at, action, &context.request_id, now).await?;
                         let found = amend::get(tx, here, id).await?;
                         let (instance, version) = found.ok_or(Error::Stale)?;
                         Ok((Heard { instance, version }, host))

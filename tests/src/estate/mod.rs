@@ -268,6 +268,12 @@ impl Estate {
         process.unwrap_or_else(|| panic!("{name} does not run")).pid()
     }
 
+    /// What all processes whose names begin with `prefix` have logged.
+    pub fn logs(&self, prefix: &str) -> String {
+        let ours = self.roles.iter().filter(|(name, _)| name.starts_with(prefix));
+        ours.filter_map(|(_, role)| role.process.as_ref()).map(|process| process.log()).collect()
+    }
+
     /// Sends a signal to all processes whose names begin with `prefix`.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ use sql::{Error, Work};
 use crate::{Bed, spec};
 
 fn new(id: InstanceId, epoch: i64, saga_token: i64) -> New {
-    New { id, epoch, saga_token, spec: spec("p"), bucket: 7, created: Timestamp(5) }
+    New { id, epoch, saga_token, spec: spec("p"), asked_by: "req-1".into(), bucket: 7, created: Timestamp(5) }
 }
 
 pub(crate) async fn bed() -> Bed<Cell> {
@@ -296,6 +296,7 @@ async fn a_report_and_a_deletion() {
                         power: if outcome == Outcome::Done { Power::Running } else { Power::None },
                         observed: Observed::default(),
                         fault: None,
+                        request_id: String::new(),
                     };
                     reports::apply(tx, host, &[seen], Timestamp(6)).await.map(drop)
                 })

@@ -59,6 +59,7 @@ async fn running(db: &Db, env: &Env) -> Planned {
         power: Power::Running,
         observed: Observed::default(),
         fault: None,
+        request_id: String::new(),
     };
     let report = db.write(move |tx| -> Work<'_, ()> {
         let seen = seen.clone();

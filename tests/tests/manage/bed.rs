@@ -194,7 +194,15 @@ impl Bed {
         let db = self.open(url);
         let written = db.write(move |tx| -> Work<'_, ()> {
             Box::pin(async move {
-                let new = New { id, epoch: 1, saga_token: 1, spec: spec(), bucket: 7, created: now };
+                let new = New {
+                    id,
+                    epoch: 1,
+                    saga_token: 1,
+                    spec: spec(),
+                    asked_by: "req-1".into(),
+                    bucket: 7,
+                    created: now,
+                };
                 cell_db::instances::insert(tx, &[new], now).await?;
                 let waiting = claims::waiting(tx, 0, 100).await?.into_iter().find(|found| found.id == id);
                 if let (Some(host), Some(instance)) = (host, waiting) {

@@ -103,7 +103,7 @@ fn spec() -> RequestSpec {
 
 fn new(id: InstanceId, epoch: u8, saga_token: u8) -> New {
     let (epoch, saga_token) = (i64::from(epoch), i64::from(saga_token));
-    New { id, epoch, saga_token, spec: spec(), bucket: 7, created: Timestamp(5) }
+    New { id, epoch, saga_token, spec: spec(), asked_by: "req-1".into(), bucket: 7, created: Timestamp(5) }
 }
 
 /// Puts a row into the database as the model has it.
@@ -208,6 +208,7 @@ async fn call(tx: &mut Tx, host: HostId, ids: &[InstanceId], call: Call) -> Resu
                 power: power(outcome),
                 observed: Observed::default(),
                 fault: None,
+                request_id: String::new(),
             };
             let all: Vec<_> = ids.iter().map(seen).collect();
             reports::apply(tx, host, &all, now).await.map(drop)

@@ -14,6 +14,7 @@ async fn servers_live_and_go_in_three_cells() {
     let mut estate = Estate::start(plan).await;
     boots_lists_and_shows(&estate).await;
     stops_starts_and_reboots(&estate).await;
+    request_ids_go_to_the_host_and_back(&estate).await;
     what_fits_nowhere_says_why(&estate).await;
     what_the_engine_refuses_is_told_in_its_words(&estate).await;
     estate.clear(&["alice"]).await;
@@ -85,6 +86,34 @@ async fn stops_starts_and_reboots(estate: &Estate) {
     alice.gone(&id).await;
     assert!(estate.docker().labelled(&format!("skep.instance={id}")).is_empty());
     estate.at_rest().await;
+}
+
+/// What is logged of a request on a host, and by the conductor that hears of it, carries the request's id.
+async fn request_ids_go_to_the_host_and_back(estate: &Estate) {
+    let alice = estate.user("alice");
+    let asked = |reply: &tests::Reply| reply.header("X-Compute-Request-Id").expect("has an id").to_owned();
+    let boot = alice.create(server("traced")).await;
+    let id = tests::estate::id(&boot.body["server"]);
+    alice.reaches(&id, "ACTIVE").await;
+    let stop = alice.act(&id, json!({"os-stop": null})).await;
+    alice.reaches(&id, "SHUTOFF").await;
+    let delete = alice.client().delete(&format!("/v2.1/servers/{id}")).await.expect("the API answers");
+    assert_eq!(delete.status, 204, "{}", delete.body);
+    alice.gone(&id).await;
+    for reply in [&boot, &stop, &delete] {
+        let request = asked(reply);
+        eventually(Duration::from_secs(10), "the request is told of", async || {
+            for role in ["agent-", "conductor-"] {
+                let told = estate.logs(role);
+                let line = |line: &&str| line.contains(&request) && line.contains(&id);
+                if !told.lines().any(|told| line(&told)) {
+                    return Err(format!("no {role} tells of {request} and {id}"));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
 }
 
 /// When the engine last started an instance's container.

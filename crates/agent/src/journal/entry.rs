@@ -31,6 +31,9 @@ pub struct Wish {
     pub freeze: Option<Freeze>,
     /// What was asked for; absent where the intent is [`Intent::Gone`].
     pub spec: Option<Arc<RequestSpec>>,
+    /// The request that asked for it; empty if that is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
     /// Epoch and placement: nothing at or below them may live here, ever.
     pub tombstone: (i64, i64),
 }
@@ -44,6 +47,7 @@ impl Default for Wish {
             restart_hard: false,
             freeze: None,
             spec: None,
+            request_id: String::new(),
             tombstone: (0, 0),
         }
     }
@@ -81,6 +85,7 @@ impl Wish {
             restart_hard: wanted.restart_hard,
             freeze: wanted.freeze,
             spec,
+            request_id: wanted.request_id.clone(),
             tombstone: if gone { self.tombstone.max(place) } else { self.tombstone },
         })
     }
@@ -181,6 +186,7 @@ mod tests {
             restart_hard: false,
             freeze: None,
             spec: None,
+            request_id: String::new(),
         }
     }
 

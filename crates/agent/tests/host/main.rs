@@ -172,6 +172,7 @@ fn run(container: ContainerSpec) -> Wanted {
         restart_hard: false,
         freeze: None,
         spec: Some(Box::new(spec(container))),
+        request_id: "req-1".into(),
     }
 }
 

@@ -72,7 +72,7 @@ async fn run(options: &Options) -> Result<Code, Failure> {
     for what in &missing {
         complain(&format!("not ready after {} s: {what}", READY.as_secs()));
     }
-    greet(&dir, &started, ground.env.monotonic().saturating_sub(start))?;
+    greet(&dir, &token, &started, ground.env.monotonic().saturating_sub(start))?;
     let ended = tokio::select! {
         () = signals.asked() => None,
         why = started.ended() => Some(why),
@@ -196,7 +196,7 @@ async fn health(options: &Options, checks: Checks, stop: &CancellationToken) -> 
     Ok(())
 }
 
-fn greet(dir: &Dir, started: &Started, took: Duration) -> Result<(), Failure> {
+fn greet(dir: &Dir, token: &str, started: &Started, took: Duration) -> Result<(), Failure> {
     let plan = &dir.plan;
     let file = |name: &str| shown(&dir.join(name));
     let mut text = format!(
@@ -211,14 +211,16 @@ fn greet(dir: &Dir, started: &Started, took: Duration) -> Result<(), Failure> {
         text += &format!("{what:<14} {}\n", papers::url(address));
     }
     text += &format!(
-        "{:<14} {}\n{:<14} {} (cloud skep)\n\n",
+        "{:<14} {} (also in {})\n{:<14} {} (cloud skep)\n\n",
         "token",
+        token,
         file("token"),
         "OpenStack",
         file("clouds.yaml")
     );
+    let skep = std::env::current_exe().map_or_else(|_| "skep".to_owned(), |path| shown(&path));
     text += &format!(
-        "Paste into another terminal:\n  . {}\n  skep run --name web --publish 80 --wait nginx\n  skep ps --all-projects --output wide\n\n",
+        "Paste into another terminal:\n  . {}\n  {skep} run --name web --publish 80 --wait nginx\n  {skep} ps --all-projects --output wide\n\n",
         file("skep.env")
     );
     print(&(text + "Ctrl-C ends it.\n"))

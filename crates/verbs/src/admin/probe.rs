@@ -135,6 +135,6 @@ impl Admin {
             extra: Default::default(),
         };
         let bucket = self.env.below(BUCKETS) as i64;
-        Ok(New { id, epoch: 1, saga_token: 1, spec, bucket, created: now })
+        Ok(New { id, epoch: 1, saga_token: 1, asked_by: spec.request_id.clone(), spec, bucket, created: now })
     }
 }
