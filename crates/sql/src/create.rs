@@ -77,3 +77,19 @@ pub(crate) fn same_order(encoding: &str, collation: &str) -> Result<(), Error> {
 fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_common_order_is_taken() {
+        for collation in ["C", "POSIX", "C.UTF-8", "C.utf8"] {
+            same_order("UTF8", collation).expect("is taken");
+        }
+        for (encoding, collation) in [("UTF8", "en_US.utf8"), ("LATIN1", "C"), ("SQL_ASCII", "C"), ("", "")] {
+            let why = same_order(encoding, collation).expect_err("is refused").to_string();
+            assert!(why.contains("must be UTF8 and C"), "{why}");
+        }
+    }
+}

@@ -58,6 +58,21 @@ async fn migrations_run_once_and_agree() {
     }
 }
 
+#[tokio::test]
+async fn a_database_of_another_encoding_is_not_migrated() {
+    for fresh in fresh().await.into_iter().filter(|fresh| fresh.engine == "postgres") {
+        let (base, name) = fresh.url.rsplit_once('/').expect("a URL");
+        let mut conn = sqlx::PgConnection::connect(&format!("{base}/postgres")).await.expect("connects");
+        let make = format!(
+            "CREATE DATABASE {name}_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(make)).execute(&mut conn).await.expect("is made");
+        let db: Db<Probe> = Db::open(&Settings::new(format!("{base}/{name}_ascii"))).expect("opens");
+        let why = SCHEMA.migrate(&db, &Env::system()).await.expect_err("is refused").to_string();
+        assert!(why.contains("SQL_ASCII"), "{why}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn migrators_may_race() {
     for fresh in fresh().await {

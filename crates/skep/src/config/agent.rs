@@ -64,8 +64,6 @@ impl Default for Agent {
 pub enum Engine {
     /// Docker Engine.
     Docker,
-    /// Podman's Docker-compatible service.
-    Podman,
     /// No containers at all, only their bookkeeping: for tests.
     Scripted,
 }

@@ -9,6 +9,7 @@ pub fn var(name: &str) -> Option<String> {
 }
 
 /// All variables that override keys of the configuration, `SKEP__…`.
+#[expect(clippy::disallowed_methods, reason = "this module provides the environment")]
 pub fn overrides() -> Variables {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

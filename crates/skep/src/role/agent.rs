@@ -17,8 +17,6 @@ use crate::exit::Failure;
 
 /// The socket of Docker Engine.
 const DOCKER: &str = "unix:///var/run/docker.sock";
-/// The socket of Podman's service.
-const PODMAN: &str = "unix:///run/podman/podman.sock";
 
 /// Starts the agent. It waits neither for its cell nor for its engine.
 pub async fn start(config: &Config, ground: &Ground) -> Result<Running, Failure> {
@@ -108,11 +106,11 @@ fn own_name() -> Result<String, Failure> {
 
 /// The engine that the section names. Nothing is connected yet.
 fn engine(section: &Section, env: &Env) -> Result<Arc<dyn Engine>, Failure> {
-    let at = |usual: &str| Docker::new(section.engine_url.as_deref().unwrap_or(usual));
     let wrong = |why: model::Fault| Failure::usage(format!("agent.engine_url: {why}"));
     Ok(match section.engine {
-        Kind::Docker => Arc::new(at(DOCKER).map_err(wrong)?),
-        Kind::Podman => Arc::new(at(PODMAN).map_err(wrong)?),
+        Kind::Docker => {
+            Arc::new(Docker::new(section.engine_url.as_deref().unwrap_or(DOCKER)).map_err(wrong)?)
+        }
         Kind::Scripted => {
             Arc::new(Scripted::new(env.clone(), Script { seed: env.random(), ..Script::default() }))
         }

@@ -27,6 +27,12 @@ pub(super) struct Facts {
     pub filters: bool,
 }
 
+/// What the engine's security options name if it is there, and what is missing without it.
+const PROTECTIONS: [(&str, &str); 2] = [
+    ("seccomp", "containers may use every call of the kernel"),
+    ("userns", "root in a container is root's number on the host: set userns-remap"),
+];
+
 impl Facts {
     /// Asks once, when the engine is first reached, and logs what is missing.
     pub(super) async fn read(client: &bollard::Docker) -> Result<Self, Fault> {
@@ -38,6 +44,12 @@ impl Facts {
             }
             has
         };
+        let options = info.security_options.unwrap_or_default();
+        for (option, missing) in PROTECTIONS {
+            if !options.iter().any(|on| on.contains(option)) {
+                tracing::warn!(option, missing, "the engine protects its host less than it could");
+            }
+        }
         // The engine does not tell whether it writes filter rules. But without them it does not
         // masquerade either, and that stands in the options of its default bridge.
         let bridge = client.inspect_network("bridge", None).await;

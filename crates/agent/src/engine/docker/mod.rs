@@ -1,4 +1,4 @@
-//! Docker Engine and what speaks its API (Podman), through `bollard`.
+//! Docker Engine, through `bollard`.
 //!
 //! Several agents may share one engine: each touches only containers and networks that carry its own
 //! `skep.host` label.
