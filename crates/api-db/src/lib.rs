@@ -56,4 +56,5 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0011_second_urls.sql"),
     ],
     oldest: 12,
+    serves: 12,
 };

@@ -293,7 +293,8 @@ async fn a_database_of_the_first_release_is_brought_up() {
     for fresh in fresh().await {
         let (env, engine) = (Env::system(), fresh.engine);
         let db = Db::open(&Settings::new(&fresh.url)).expect("opens");
-        let first = sql::migrate::Schema { name: "api", steps: &api_db::SCHEMA.steps[..2], oldest: 2 };
+        let first =
+            sql::migrate::Schema { name: "api", steps: &api_db::SCHEMA.steps[..2], oldest: 2, serves: 2 };
         let first: &'static sql::migrate::Schema = Box::leak(Box::new(first));
         first.migrate(&db, &env).await.expect("migrates");
         let [id, gone]: [InstanceId; 2] = [env.id(), env.id()];

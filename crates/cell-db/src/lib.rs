@@ -53,4 +53,5 @@ pub static SCHEMA: Schema = Schema {
         include_str!("../migrations/0011_asked_by.sql"),
     ],
     oldest: 12,
+    serves: 11,
 };

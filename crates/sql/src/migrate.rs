@@ -1,8 +1,8 @@
 //! Schema versions: an ordered list of texts, applied once each, the same for both engines.
 //!
 //! Migrations expand first and contract a release later, so two neighbouring versions of the code work
-//! on one schema. A database records its version and the lowest version of the code's schema that may
-//! still use it; a role refuses a schema outside its range.
+//! on one schema. A database records its version and the lowest newest version of code that may still work on
+//! it; a role refuses a schema outside its range.
 
 use model::{Env, Fault, Incarnation};
 use uuid::Uuid;
@@ -20,6 +20,9 @@ pub struct Schema {
     pub steps: &'static [&'static str],
     /// The lowest version of a database that this code can work on.
     pub oldest: i64,
+    /// What the newest version of other code has to be at least, if that is to work on a database of our newest
+    /// version: the release before goes on while roles are restarted one by one.
+    pub serves: i64,
 }
 
 /// What a database says of itself.
@@ -34,6 +37,10 @@ pub struct Status {
 const META: &str = "CREATE TABLE IF NOT EXISTS schema_meta (
   one BIGINT PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, version BIGINT NOT NULL,
   incarnation UUID NOT NULL, migrating_since BIGINT)";
+
+/// A table of its own, and read only where the version is newer than ours: whoever wrote that one has made it.
+const RANGE: &str = "CREATE TABLE IF NOT EXISTS schema_range (
+  one BIGINT PRIMARY KEY CHECK (one = 1), serves BIGINT NOT NULL)";
 
 #[derive(sqlx::FromRow)]
 struct Meta {
@@ -88,12 +95,18 @@ impl Schema {
                         // The update takes the row's lock, so a second migrator waits here and then finds it done.
                         tx.exec("UPDATE schema_meta SET migrating_since = version WHERE one = 1", vec![])
                             .await?;
-                        let meta = self.check(meta(tx).await?)?;
+                        let found = meta(tx).await?;
+                        let meta = self.check(tx, found).await?;
                         let Some(step) = usize::try_from(meta.version).ok().and_then(|at| self.steps.get(at))
                         else {
                             return Ok(true);
                         };
                         tx.raw(step).await?;
+                        // What was said once is not taken back: versions and ranges only grow.
+                        const SERVES: &str = "INSERT INTO schema_range (one, serves) VALUES (1, $1)
+                            ON CONFLICT (one) DO UPDATE SET serves = excluded.serves
+                            WHERE schema_range.serves < excluded.serves";
+                        tx.exec(SERVES, args![self.serves]).await?;
                         tx.exec("UPDATE schema_meta SET version = $1 WHERE one = 1", args![meta.version + 1])
                             .await?;
                         Ok(false)
@@ -110,6 +123,7 @@ impl Schema {
         db.write(move |tx| -> Work<'_, ()> {
             Box::pin(async move {
                 tx.raw(META).await?;
+                tx.raw(RANGE).await?;
                 tx.exec(
                     "INSERT INTO schema_meta (one, name, version, incarnation) VALUES (1, $1, 0, $2)
            ON CONFLICT (one) DO NOTHING",
@@ -125,16 +139,16 @@ impl Schema {
     /// What the database says of itself, refused if this code cannot work on it.
     pub async fn status<D: 'static>(&'static self, db: &Db<D>) -> Result<Status, Error> {
         let meta = db
-            .read(move |tx| -> Work<'_, Option<Meta>> {
+            .read(move |tx| -> Work<'_, Meta> {
                 Box::pin(async move {
-                    match meta(tx).await {
-                        Err(Error::Statement(_)) => Ok(None),
-                        other => other,
-                    }
+                    let found = match meta(tx).await {
+                        Err(Error::Statement(_)) => None,
+                        other => other?,
+                    };
+                    self.check(tx, found).await
                 })
             })
             .await?;
-        let meta = self.check(meta)?;
         if meta.version < self.oldest {
             return Err(Error::Fault(Fault::unavailable(format!(
                 "the {} database has schema version {}, this release needs {} to {}: run 'skep db sync'",
@@ -147,19 +161,27 @@ impl Schema {
         Ok(Status { version: meta.version, incarnation: Incarnation(meta.incarnation) })
     }
 
-    fn check(&self, meta: Option<Meta>) -> Result<Meta, Error> {
+    async fn check<D>(&self, tx: &mut Tx<D>, meta: Option<Meta>) -> Result<Meta, Error> {
         let refuse = |why: String| Err(Error::Fault(Fault::unavailable(why)));
         match meta {
             None => refuse(format!("the {} database is empty: run 'skep db sync'", self.name)),
             Some(meta) if meta.name != self.name => {
                 refuse(format!("this is a database of kind '{}', not '{}'", meta.name, self.name))
             }
-            Some(meta) if meta.version > self.newest() => refuse(format!(
-                "the {} database has schema version {}, newer than the {} that this release knows: use a newer release",
-                self.name,
-                meta.version,
-                self.newest()
-            )),
+            Some(meta) if meta.version > self.newest() => {
+                let serves: Option<(i64,)> =
+                    tx.opt("SELECT serves FROM schema_range WHERE one = 1", vec![]).await?;
+                match serves {
+                    Some((serves,)) if serves <= self.newest() => Ok(meta),
+                    _ => refuse(format!(
+                        "the {} database has schema version {}, newer than the {} that this release knows and not made \
+                         for it: use a newer release",
+                        self.name,
+                        meta.version,
+                        self.newest()
+                    )),
+                }
+            }
             Some(meta) => Ok(meta),
         }
     }

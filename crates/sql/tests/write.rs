@@ -21,6 +21,7 @@ static SCHEMA: Schema = Schema {
     "ALTER TABLE thing ADD COLUMN extra TEXT",
   ],
   oldest: 1,
+  serves: 2,
 };
 
 async fn databases() -> Vec<(Fresh, Db<Probe>)> {
@@ -53,8 +54,16 @@ async fn migrations_run_once_and_agree() {
         assert_eq!(SCHEMA.status(&db).await.expect("status"), again);
         static OTHER: Schema = Schema { name: "other", ..SCHEMA };
         assert!(matches!(OTHER.status(&db).await, Err(Error::Fault(_))));
-        static OLDER: Schema = Schema { name: "probe", steps: &["SELECT 1"], oldest: 1 };
-        assert!(matches!(OLDER.status(&db).await, Err(Error::Fault(_))), "a newer database is refused");
+        static BEFORE: Schema = Schema { name: "probe", steps: &["SELECT 1"], oldest: 1, serves: 1 };
+        let refused = BEFORE.status(&db).await;
+        assert!(matches!(refused, Err(Error::Fault(_))), "what is newer and not made for it is refused");
+        // A step later the releases overlap: the older one goes on, and migrating with it changes nothing.
+        static LATER: Schema =
+            Schema { steps: &[SCHEMA.steps[0], SCHEMA.steps[1], "CREATE TABLE later (a BIGINT)"], ..SCHEMA };
+        assert_eq!(LATER.migrate(&db, &env).await.expect("migrates").version, 3);
+        assert_eq!(SCHEMA.status(&db).await.expect("goes on").version, 3);
+        assert_eq!(SCHEMA.migrate(&db, &env).await.expect("nothing to do").version, 3);
+        assert!(matches!(BEFORE.status(&db).await, Err(Error::Fault(_))));
     }
 }
 

@@ -15,7 +15,7 @@ use tasks::{NewTask, Worker, store};
 #[derive(Debug)]
 struct Probe;
 
-static SCHEMA: Schema = Schema { name: "probe", steps: &[tasks::TABLES], oldest: 1 };
+static SCHEMA: Schema = Schema { name: "probe", steps: &[tasks::TABLES], oldest: 1, serves: 1 };
 const KINDS: [&str; 4] = ["probe/1", "", "", ""];
 
 /// A clock that stands still until it is told to move.
