@@ -3,6 +3,8 @@
 
 #[path = "embedded/audited.rs"]
 mod audited;
+#[path = "embedded/policy.rs"]
+mod policy;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -196,7 +198,7 @@ async fn what_fits_nowhere_lies_in_cell0_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_engines_refuse_is_an_error_in_their_words_and_leaks_nothing() {
-    let cloud = Cloud::start(Plan { cells: 2, ..Plan::default() }).await;
+    let cloud = Cloud::start(Plan::default()).await;
     for (_, engine, _) in cloud.cells.iter().flat_map(|cell| &cell.hosts) {
         engine.fail(Verb::Create, Fault::new(FaultKind::Engine, "no such image: skep/none"), 100);
     }

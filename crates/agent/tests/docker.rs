@@ -9,6 +9,8 @@
 
 #[path = "host/cell.rs"]
 mod cell;
+#[path = "docker/made.rs"]
+mod made;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,13 +31,17 @@ struct Desk {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where an engine is")]
+fn told(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
+}
+
 fn desk(test: &str) -> Option<Desk> {
-    match std::env::var("SKEP_TEST_DOCKER") {
-        Ok(url) => Some(Desk { engine: Docker::new(&url).unwrap(), host: Env::system().id() }),
-        Err(_) if std::env::var("SKEP_TEST_REQUIRE").is_ok_and(|on| on == "1") => {
+    match told("SKEP_TEST_DOCKER") {
+        Some(url) => Some(Desk { engine: Docker::new(&url).unwrap(), host: Env::system().id() }),
+        None if told("SKEP_TEST_REQUIRE").is_some_and(|on| on == "1") => {
             panic!("SKEP_TEST_REQUIRE=1, and SKEP_TEST_DOCKER is not set")
         }
-        Err(_) => {
+        None => {
             println!("{test}: skipped, SKEP_TEST_DOCKER is not set");
             None
         }

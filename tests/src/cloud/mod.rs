@@ -107,6 +107,9 @@ pub struct CellParts {
     pub cell: Cell,
     /// Its hosts with their engines and where their agents keep their journals.
     pub hosts: Vec<(HostId, Scripted, PathBuf)>,
+    /// What is before its database and its broker for all of its own roles; the API level has a gate of its own, the
+    /// router's.
+    pub gate: Gate,
 }
 
 /// A running cloud.
@@ -264,7 +267,7 @@ impl Cloud {
                 (self.env.id(), Scripted::new(self.env.clone(), script), place)
             })
             .collect();
-        self.cells.push(CellParts { cell, hosts });
+        self.cells.push(CellParts { cell, hosts, gate: Gate::default() });
         let at = self.cells.len() - 1;
         self.conductors.push(Vec::new());
         self.add_conductor(at);
@@ -316,11 +319,12 @@ impl Cloud {
 
     /// Starts one more conductor in a cell.
     pub fn add_conductor(&mut self, cell: usize) {
-        let mapping = self.cells[cell].cell.clone();
+        let (mapping, gate) = (self.cells[cell].cell.clone(), self.cells[cell].gate.clone());
         let (env, connector, join) = (self.env.clone(), self.connector.clone(), self.plan.join);
         let (role, ()) = Role::run(move |token| async move {
-            let db: cell_db::Db = sql::Db::open(&settings(&mapping.database_url)).expect("opens");
-            let bus = connector.connect(&mapping.transport_url, Gate::default()).expect("connects");
+            let reach = Settings { gate: gate.clone(), ..settings(&mapping.database_url) };
+            let db: cell_db::Db = sql::Db::open(&reach).expect("opens");
+            let bus = connector.connect(&mapping.transport_url, gate).expect("connects");
             let settings = conductor::Settings { join, ..conductor::Settings::default() };
             let running = conductor::start(settings, env, db, bus, token).await.expect("starts");
             std::mem::forget(running);
@@ -351,8 +355,9 @@ impl Cloud {
         };
         let (env, connector, url) =
             (self.env.clone(), self.connector.clone(), parts.cell.transport_url.clone());
+        let gate = parts.gate.clone();
         let (role, ()) = Role::run(move |token| async move {
-            let bus = connector.connect(&url, Gate::default()).expect("connects");
+            let bus = connector.connect(&url, gate).expect("connects");
             let agent = Agent::start(config, env, bus, Arc::new(engine), token).await.expect("starts");
             std::mem::forget(agent);
         });

@@ -180,7 +180,10 @@ impl Papers<'_> {
             add(name, "superconductor", "api.toml".into(), Some(own));
         }
         for n in 1..=self.plan.cells {
-            add(format!("conductor-cell{n}"), "conductor", format!("cell{n}.toml"), None);
+            for k in 1..=self.plan.conductors {
+                let another = if k == 1 { String::new() } else { format!("-{k}") };
+                add(format!("conductor-cell{n}{another}"), "conductor", format!("cell{n}.toml"), None);
+            }
         }
         for (host, _) in self.hosts() {
             add(format!("agent-{host}"), "agent", format!("{host}.toml"), None);

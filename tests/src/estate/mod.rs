@@ -55,6 +55,8 @@ pub struct Plan {
     pub apis: usize,
     /// Superconductors.
     pub superconductors: usize,
+    /// Conductors of each cell.
+    pub conductors: usize,
     /// Hosts in each cell.
     pub hosts: usize,
     /// Instances that fit on each host.
@@ -70,8 +72,8 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         let (apis, superconductors, engine) = (1, 1, Engine::Docker);
-        let (proxied, regions) = (false, false);
-        Self { cells: 3, apis, superconductors, hosts: 1, slots: 100, engine, proxied, regions }
+        let (conductors, proxied, regions) = (1, false, false);
+        Self { cells: 3, apis, superconductors, conductors, hosts: 1, slots: 100, engine, proxied, regions }
     }
 }
 
@@ -212,7 +214,7 @@ impl Estate {
     }
 
     /// The names of processes that begin with `prefix`: `api1`, `superconductor1`, `conductor-cell1`,
-    /// `agent-cell1-h1`, and so on.
+    /// `conductor-cell1-2` where a cell has two, `agent-cell1-h1`, and so on.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         self.roles.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
     }

@@ -162,15 +162,15 @@ impl User {
         .await
     }
 
-    /// Waits until a server's one restart by its policy is told; returns it.
+    /// Waits until so many restarts of a server by its policy are told; returns it.
     ///
     /// # Panics
     /// At the deadline.
-    pub async fn restarted(&self, id: &str, within: Duration) -> Value {
-        eventually(within, "the restart is told", async || {
+    pub async fn restarted(&self, id: &str, times: u64, within: Duration) -> Value {
+        eventually(within, &format!("{times} restarts are told"), async || {
             let server = self.show(id).await?;
             match server["skep"]["restarts"].as_u64() {
-                Some(1) => Ok(server),
+                Some(told) if told == times => Ok(server),
                 _ => Err(format!("restarts: {}, {}", server["skep"]["restarts"], server["status"])),
             }
         })

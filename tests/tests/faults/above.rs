@@ -59,7 +59,7 @@ async fn cells_go_on_without_the_api_level() {
         estate.run(name);
     }
     estate.ready("").await;
-    let server = alice.restarted(&id, SHOWS).await;
+    let server = alice.restarted(&id, 1, SHOWS).await;
     assert_eq!(server["status"], "ACTIVE");
     User::published(&server).answers().await;
     crate::all_active(&estate, &others, 5).await;

@@ -12,7 +12,7 @@ const WITHIN: Duration = Duration::from_millis(1_200);
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_in_the_middle_of_boots_and_deletes_lose_and_leak_nothing() {
     let _alone = crate::alone().await;
-    let plan = Plan { superconductors: 2, hosts: 2, ..Plan::default() };
+    let plan = Plan { superconductors: 2, conductors: 2, hosts: 2, ..Plan::default() };
     let mut estate = Estate::start(plan).await;
     let mut chance = Chance::new();
     for kind in ["superconductor", "conductor", "agent"] {
@@ -29,6 +29,54 @@ async fn kills_in_the_middle_of_boots_and_deletes_lose_and_leak_nothing() {
         bounce_some(&mut estate, &mut chance, kind, 3).await;
         estate.clear(&["alice"]).await;
     }
+    estate.ready("").await;
+    conductors_share_their_cell(&estate).await;
+    one_conductor_of_each_cell_dies(&mut estate, &mut chance).await;
+}
+
+/// Both conductors of each cell place some of what comes.
+async fn conductors_share_their_cell(estate: &Estate) {
+    let alice = estate.user("alice");
+    eventually(Duration::from_secs(120), "every conductor has placed some", async || {
+        let ids = alice.boot_many("shared", 12).await;
+        alice.settle(&ids).await;
+        let mut idle = Vec::new();
+        for name in estate.names("conductor-") {
+            let placed = estate.metric(&name, "skep_placed_total").await?;
+            if placed == 0.0 {
+                idle.push(name);
+            }
+        }
+        if idle.is_empty() { Ok(()) } else { Err(format!("{idle:?} have placed none")) }
+    })
+    .await;
+    estate.clear(&["alice"]).await;
+}
+
+/// The other one takes over what it had begun, and nothing waits until it comes back.
+async fn one_conductor_of_each_cell_dies(estate: &mut Estate, chance: &mut Chance) {
+    let alice = estate.user("alice");
+    let mut dead = Vec::new();
+    // While they are asked for: what is placed, what is being placed and what is yet to come.
+    let deaths = async {
+        for cell in 1..=estate.plan.cells {
+            chance.moment(WITHIN / 3).await;
+            let mut both = estate.names(&format!("conductor-cell{cell}"));
+            assert_eq!(both.len(), 2, "{both:?}");
+            let name = both.swap_remove(chance.below(2) as usize);
+            estate.kill(&name);
+            dead.push(name);
+        }
+    };
+    let (ids, ()) = tokio::join!(alice.boot_many("half", 50), deaths);
+    let counts = alice.settle(&ids).await;
+    assert_eq!(count(&counts, "ACTIVE"), 50, "{counts:?}");
+    assert_eq!(estate.at_rest().await, 50);
+    estate.clear(&["alice"]).await;
+    for name in &dead {
+        estate.run(name);
+    }
+    estate.ready("").await;
 }
 
 /// Kills and starts again processes of a kind, at moments that chance picks.

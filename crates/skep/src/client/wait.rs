@@ -101,7 +101,8 @@ fn judge(server: &Server, goal: Goal) -> Step {
     let waiting = Step::Waiting(state.clone());
     let because = |why: String| Step::Failed(format!("{} ({}): {why}", server.name(), server.id()));
     match (server.status(), goal) {
-        ("ERROR", goal) if goal != Goal::Gone || server.task().is_none() => {
+        // A deletion is never given up; until it has come to the cell, what was in error before is told so.
+        ("ERROR", Goal::Started | Goal::Active | Goal::Stopped) => {
             because(server.fault().unwrap_or_else(|| "it is in error, and no reason is known".into()))
         }
         ("ACTIVE", Goal::Started | Goal::Active) if server.task().is_none() => Step::Reached,
@@ -157,6 +158,7 @@ mod tests {
         assert_eq!(judge("SHUTOFF", None, Goal::Stopped), Step::Reached);
         assert!(matches!(judge("ERROR", None, Goal::Active), Step::Failed(_)));
         assert!(matches!(judge("ERROR", Some("deleting"), Goal::Gone), Step::Waiting(_)));
+        assert!(matches!(judge("ERROR", None, Goal::Gone), Step::Waiting(_)), "it is about to be deleted");
         assert!(matches!(judge("UNKNOWN", None, Goal::Gone), Step::Waiting(_)));
     }
 
