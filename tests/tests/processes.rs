@@ -9,6 +9,8 @@ mod commands;
 mod deaths;
 #[path = "processes/grows.rs"]
 mod grows;
+#[path = "processes/health.rs"]
+mod health;
 #[path = "processes/life.rs"]
 mod life;
 #[path = "processes/outages.rs"]
