@@ -133,7 +133,6 @@ async fn a_cloud_that_is_killed_resumes_with_its_containers() {
     let more = user.boot_many("more", 50).await;
     let building = count(&user, "BUILD").await;
     dev.process.kill();
-    println!("killed with {building} of 50 boots in flight");
     assert!(building > 25, "there is nothing left to resume: {building}");
     for place in &published {
         assert!(place.is_answered().await, "containers run on without it");

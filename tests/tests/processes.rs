@@ -3,10 +3,14 @@
 //!
 //! One story runs at a time, because each takes both of a small machine's cores. Each ends by the checker.
 
+#[path = "processes/commands.rs"]
+mod commands;
 #[path = "processes/deaths.rs"]
 mod deaths;
 #[path = "processes/grows.rs"]
 mod grows;
+#[path = "processes/health.rs"]
+mod health;
 #[path = "processes/life.rs"]
 mod life;
 #[path = "processes/outages.rs"]

@@ -321,13 +321,21 @@ impl Estate {
         }
     }
 
+    /// Where a process tells its operator of itself.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn health(&self, name: &str) -> String {
+        let role = self.roles.get(name).unwrap_or_else(|| panic!("there is no process {name}"));
+        format!("http://127.0.0.1:{}", role.health)
+    }
+
     /// What a process counts, as it tells its operator: the sum over all labels.
     ///
     /// # Errors
     /// If it does not answer.
     pub async fn metric(&self, name: &str, metric: &str) -> Result<f64, String> {
-        let port = self.roles.get(name).map(|role| role.health).unwrap_or_default();
-        let client = Client::new(format!("http://127.0.0.1:{port}")).deadline(Duration::from_secs(3));
+        let client = Client::new(self.health(name)).deadline(Duration::from_secs(3));
         let reply = client.get("/metrics").await.map_err(|error| format!("{error:#}"))?;
         let text = reply.body.as_str().unwrap_or_default();
         let lines = text.lines().filter_map(|line| line.strip_prefix(metric));

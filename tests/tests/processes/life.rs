@@ -13,6 +13,7 @@ async fn servers_live_and_go_in_three_cells() {
     let plan = Plan { apis: 2, superconductors: 2, hosts: 2, ..Plan::default() };
     let mut estate = Estate::start(plan).await;
     boots_lists_and_shows(&estate).await;
+    crate::health::every_role_tells_of_itself(&estate).await;
     stops_starts_and_reboots(&estate).await;
     request_ids_go_to_the_host_and_back(&estate).await;
     what_fits_nowhere_says_why(&estate).await;

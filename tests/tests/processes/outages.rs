@@ -42,8 +42,7 @@ async fn a_broker_that_restarts_costs_latency_only(estate: &mut Estate, services
 async fn are_in_flight(user: &User) {
     let statuses = user.statuses().await;
     let building = statuses.values().filter(|status| *status == "BUILD").count();
-    println!("{building} of {} boots are in flight", statuses.len());
-    assert!(building * 2 > statuses.len(), "{statuses:?}");
+    assert!(building * 2 > statuses.len(), "{building} of {}", statuses.len());
 }
 
 async fn messages_that_are_purged_cost_latency_only(estate: &Estate) {
@@ -169,8 +168,6 @@ async fn dies_and_runs_again(estate: &Estate, id: &str) {
     let pid = process_of(estate, &container);
     let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status();
     assert!(killed.is_ok_and(|status| status.success()), "the container's process is killed");
-    let env = Env::system();
-    let start = env.monotonic();
     eventually(Duration::from_secs(10), "the container runs again", async || {
         match process_of(estate, &container) {
             now if now == pid || now == "0" => Err(format!("its process is {now}")),
@@ -178,7 +175,6 @@ async fn dies_and_runs_again(estate: &Estate, id: &str) {
         }
     })
     .await;
-    println!("it runs again after {:?}", env.monotonic() - start);
 }
 
 /// The id of a container's first process on this machine; 0 while it does not run.
