@@ -39,9 +39,9 @@ impl Locations {
         (self.env.monotonic().saturating_sub(at) < LIFE).then_some(located)
     }
 
-    /// Remembers where `id` lives.
-    pub fn put(&self, id: InstanceId, located: Located) {
-        self.cache.insert(id, (located, self.env.monotonic()));
+    /// Remembers where `id` lives, as it was at `since` by the monotonic clock: when it began to be read.
+    pub fn put(&self, id: InstanceId, located: Located, since: Duration) {
+        self.cache.insert(id, (located, since));
     }
 
     /// Forgets where `id` lives.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use api_db::hosts::Mapping;
 use cell_db::roster::{self, Detail};
-use model::{Caller, CellId, Fault, FaultKind, HostId};
+use model::{Caller, Cell, CellId, Fault, FaultKind, HostId};
 use router::scatter;
 use sql::Work;
 
@@ -31,15 +31,17 @@ pub struct ComputeHosts {
 }
 
 impl Verbs {
-    /// Every host. Those of cells that do not answer are known by their mappings.
+    /// Every host of a region, or of all if that is empty. Those of cells that do not answer are known by their
+    /// mappings.
     ///
     /// # Errors
     /// For administrators only.
-    pub async fn compute_hosts(&self, caller: &Caller) -> Result<ComputeHosts, Fault> {
+    pub async fn compute_hosts(&self, caller: &Caller, region: &str) -> Result<ComputeHosts, Fault> {
         if !caller.is_admin() {
             return Err(Fault::new(FaultKind::Forbidden, "only administrators see hosts"));
         }
-        let cells = self.inner.router.cells().into_iter().filter(|cell| !cell.cell.is_cell0()).collect();
+        let asked = |cell: &Cell| !cell.is_cell0() && (region.is_empty() || cell.region == region);
+        let cells = self.inner.router.cells().into_iter().filter(|cell| asked(&cell.cell)).collect();
         let answers = scatter(cells, |cell| async move {
             cell.read(|tx| -> Work<'_, Vec<Detail>> { Box::pin(async move { roster::hosts(tx).await }) })
                 .await

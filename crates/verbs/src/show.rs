@@ -69,6 +69,7 @@ impl Verbs {
         }
         let mut patience = 3;
         loop {
+            let since = self.inner.env.monotonic();
             let mapping = self.mapping(caller, id).await?;
             let (Some(cell), Some(spec)) = (mapping.cell, mapping.spec.clone()) else {
                 return match mapping.spec {
@@ -98,7 +99,7 @@ impl Verbs {
                 Ok(Some(row)) if row.at.epoch == mapping.epoch && row.stage != Stage::Tombstone => {
                     if mapping.state == State::Live {
                         let located = Located { project: mapping.project, cell, epoch: mapping.epoch };
-                        self.inner.locations.put(id, located);
+                        self.inner.locations.put(id, located, since);
                     }
                     return Ok(Found::Row(Box::new(row)));
                 }

@@ -36,6 +36,21 @@ pub async fn are_apart(stage: &Stage) {
             assert_eq!(reply.header("x-skep-dark-cells"), None, "list {n}: no cell of this region is dark");
         }
     }
+    // The same holds for what operators see through it.
+    let (here, everywhere) = (stage.estate.user_in("operator", 2), &stage.operator);
+    for (path, list, name) in [
+        ("/v2.1/os-services", "services", "host"),
+        ("/v2.1/os-hypervisors", "hypervisors", "hypervisor_hostname"),
+        ("/v2.1/os-availability-zone/detail", "availabilityZoneInfo", "zoneName"),
+    ] {
+        let reply = here.client().get(path).await.expect("is answered");
+        assert_eq!(reply.header("x-skep-dark-cells"), None, "{path}");
+        let rows = reply.body[list].as_array().cloned().unwrap_or_default();
+        assert_eq!(rows.len(), 1, "{path}: one host, in one zone: {}", reply.body);
+        assert!(!rows[0][name].to_string().contains("cell1"), "{path}: {}", reply.body);
+        let all = everywhere.client().get(path).await.expect("is answered");
+        assert_eq!(all.header("x-skep-dark-cells"), Some("1"), "{path} of all regions says that one is dark");
+    }
     let new = two.boot_many("there", 2).await;
     for id in &new {
         two.reaches(id, "ACTIVE").await;

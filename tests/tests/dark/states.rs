@@ -35,6 +35,10 @@ pub async fn one(stage: &mut Stage, which: Which, state: State) {
     }
     if which == Which::One && matches!(state, State::Refused | State::Frozen) {
         refused_whole(stage, &victim).await;
+        told_by_metrics(stage).await;
+    }
+    if matches!(state, State::Refused | State::Frozen) {
+        starts_all_the_same(stage).await;
     }
     let new = stage.flap(which, state, elsewhere(stage, which, state)).await;
     // Accepted while it is dark, carried out later.
@@ -64,6 +68,31 @@ pub async fn one(stage: &mut Stage, which: Which, state: State) {
     }
     // Counts every row and the quota, too.
     stage.estate.at_rest().await;
+}
+
+/// Processes of the API level that are started now wait for no cell, and tell of all that there is.
+async fn starts_all_the_same(stage: &mut Stage) {
+    let all = stage.inside.len() + stage.outside.len() + 1;
+    for name in ["api1", "superconductor1"] {
+        stage.estate.bounce(name);
+    }
+    eventually(Duration::from_secs(10), "it answers again", async || {
+        stage.operator.get("/admin/v1/status").await.map(drop)
+    })
+    .await;
+    let reply = stage.alice.client().get("/v2.1/servers/detail").await.expect("is answered");
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert_eq!(reply.body["servers"].as_array().map(Vec::len), Some(all), "{}", reply.body);
+}
+
+/// The API process does not ask the cell, and the superconductor says for how long it has heard nothing of it.
+async fn told_by_metrics(stage: &Stage) {
+    eventually(SEEN, "metrics tell of the dark cell", async || {
+        let up = stage.estate.metric("api1", "skep_cell_up").await?;
+        let lag = stage.estate.metric("superconductor1", "skep_index_lag_seconds").await?;
+        if up == 2.0 && lag > 0.5 { Ok(()) } else { Err(format!("{up} cells of 3 up, {lag} s behind")) }
+    })
+    .await;
 }
 
 /// Stop, start and reboot of what lies there: 503, which says when to come back.

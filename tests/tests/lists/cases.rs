@@ -331,7 +331,7 @@ async fn a_frozen_cell_costs_no_list_its_completeness() {
             Duration::from_secs(60),
             "all hosts are known, those of a dark cell by name",
             async || {
-                let hosts = cloud.verbs.compute_hosts(&tests::cloud::admin()).await;
+                let hosts = cloud.verbs.compute_hosts(&tests::cloud::admin(), "").await;
                 let hosts = hosts.map_err(|fault| fault.message)?.hosts;
                 if hosts.len() == 6 { Ok(()) } else { Err(format!("{hosts:?}")) }
             },

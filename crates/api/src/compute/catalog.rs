@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::compute::servers::count_dark;
 use crate::edge::call::{Answered, Call};
 use crate::edge::json::answer;
 use axum::http::StatusCode;
+use model::CellId;
 
 /// `GET /os-availability-zone`.
 pub async fn zones(call: Call) -> Answered {
@@ -17,7 +19,11 @@ pub async fn zones_detail(call: Call) -> Answered {
 }
 
 async fn zone_list(call: &Call, detailed: bool) -> Answered {
-    let cells = call.verbs()?.cells(&call.elevated()).await?;
+    let mut cells = call.verbs()?.cells(&call.elevated()).await?;
+    let region = &call.shared.settings.region;
+    cells.retain(|cell| cell.id != CellId::ZERO && (region.is_empty() || cell.region == *region));
+    // Zones of cells that do not answer are not known here; the header says that there may be more.
+    let dark = cells.iter().filter(|cell| !cell.up).count();
     let mut zones: BTreeMap<&str, Vec<(&str, bool, bool)>> = BTreeMap::new();
     for cell in &cells {
         for host in &cell.hosts {
@@ -25,7 +31,7 @@ async fn zone_list(call: &Call, detailed: bool) -> Answered {
             zones.entry(&host.zone).or_default().push((&host.name, host.enabled, up));
         }
     }
-    Ok(answer(StatusCode::OK, |body| {
+    let mut response = answer(StatusCode::OK, |body| {
         body.array("availabilityZoneInfo", zones, |zone, (name, hosts)| {
             let available = hosts.iter().any(|(_, enabled, up)| *enabled && *up);
             zone.put("zoneName", name);
@@ -45,5 +51,7 @@ async fn zone_list(call: &Call, detailed: bool) -> Answered {
                 zone.put("hosts", &nothing);
             }
         });
-    }))
+    });
+    count_dark(&mut response, dark);
+    Ok(response)
 }

@@ -18,9 +18,9 @@ pub(crate) const NO_AMOUNTS: Version = Version(88);
 /// Lists come in pages from here on.
 const PAGES: Version = Version(33);
 
-/// The hosts of every cell.
+/// The hosts of every cell of the endpoint's region.
 pub(crate) async fn hosts(call: &Call) -> Result<ComputeHosts, Refused> {
-    Ok(call.verbs()?.compute_hosts(&call.elevated()).await?)
+    Ok(call.verbs()?.compute_hosts(&call.elevated(), &call.shared.settings.region).await?)
 }
 
 /// `GET /os-services`: one row for each host's agent; of one in a cell that does not answer Nova's three
