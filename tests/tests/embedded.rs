@@ -237,6 +237,31 @@ async fn a_dark_cell_costs_its_own_users_only() {
     at_rest(&cloud).await;
 }
 
+/// A plain list asks no cell; the process that is asked for nothing else knows all the same which is dark.
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_lists_hear_of_dark_cells_too() {
+    let cloud = Cloud::start(Plan::default()).await;
+    every_cell_takes_some(&cloud).await;
+    for id in boot_many(&cloud, 12).await {
+        reaches(&cloud, id, "ACTIVE").await;
+    }
+    at_rest(&cloud).await;
+    let told = async |dark: &[&str]| {
+        eventually(Duration::from_secs(30), "plain lists tell", async || {
+            let names = cloud.verbs.list_names(&caller(), &Query::default()).await.expect("answers");
+            assert_eq!(names.items.len(), 12, "nothing vanishes");
+            if names.dark_cells == dark { Ok(()) } else { Err(format!("{:?}", names.dark_cells)) }
+        })
+        .await;
+    };
+    for drill in [Drill::Refuse, Drill::Hang] {
+        assert!(cloud.router.drill("cell2", drill));
+        told(&["cell2"]).await;
+        assert!(cloud.router.drill("cell2", Drill::Off));
+        told(&[]).await;
+    }
+}
+
 /// As when a later release publishes it: the cell answers, but not with what this one can read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cell_whose_summary_cannot_be_read_is_not_silent() {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cell_db::Tx;
@@ -18,6 +19,9 @@ use crate::secret::Urls;
 /// How often a cell that does not answer is probed.
 const PROBE: Duration = Duration::from_secs(1);
 
+/// How long nobody may have asked a cell before this process asks whether it is there.
+const QUIET: Duration = Duration::from_secs(3);
+
 /// A cell, opened. Calls fail within the deadline, whatever the cell does.
 pub struct CellHandle {
     /// Its mapping.
@@ -30,6 +34,8 @@ pub struct CellHandle {
     pub(crate) bulkhead: Arc<Semaphore>,
     pub(crate) deadline: Duration,
     pub(crate) urls: Urls,
+    /// When the cell was asked last, in milliseconds of the monotonic clock.
+    pub(crate) asked: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for CellHandle {
@@ -105,6 +111,7 @@ impl CellHandle {
             return Err(Error::Down(format!("cell {name} did not answer this request before")));
         }
         let start = self.env.monotonic();
+        self.asked.store(millis(start), Ordering::SeqCst);
         let took = || self.env.monotonic().saturating_sub(start);
         let Ok(Ok(_permit)) = timeout(left, self.bulkhead.acquire()).await else {
             request::spend(cell, took(), self.deadline);
@@ -135,6 +142,23 @@ impl CellHandle {
         answer
     }
 
+    /// Asks a cell that nobody has asked for a while whether it is there, until it answers or the breaker opens:
+    /// a process that is asked only for what it need not ask cells for knows the dark ones too.
+    pub(crate) fn look(self: &Arc<Self>) {
+        let (now, asked) = (millis(self.env.monotonic()), self.asked.load(Ordering::SeqCst));
+        if !self.breaker.admits() || now.saturating_sub(asked) < millis(QUIET) {
+            return;
+        }
+        // Nobody looks a second time meanwhile, however long it takes.
+        self.asked.store(now, Ordering::SeqCst);
+        let handle = self.clone();
+        tokio::spawn(async move {
+            while handle.read(is_there).await.is_err() && handle.breaker.admits() {
+                tokio::time::sleep(handle.env.jitter(PROBE * 2 / 3)).await;
+            }
+        });
+    }
+
     /// Probes until the cell answers, or its mapping is gone.
     fn probe(&self) {
         let (db, env, name) = (self.db.clone(), self.env.clone(), self.cell.name.clone());
@@ -145,10 +169,7 @@ impl CellHandle {
                 if breaker.strong_count() == 0 {
                     return;
                 }
-                let probed = db.read(|tx| -> Work<'_, Option<(i64,)>> {
-                    Box::pin(async move { tx.opt("SELECT CAST(1 AS BIGINT)", Vec::new()).await })
-                });
-                let answered = probed.await.is_ok();
+                let answered = db.read(is_there).await.is_ok();
                 let Some(breaker) = breaker.upgrade() else { return };
                 if answered {
                     breaker.record(true);
@@ -160,4 +181,13 @@ impl CellHandle {
             }
         });
     }
+}
+
+/// The least that a database can be asked.
+fn is_there(tx: &mut Tx) -> Work<'_, Option<(i64,)>> {
+    Box::pin(async move { tx.opt("SELECT CAST(1 AS BIGINT)", Vec::new()).await })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -93,6 +93,7 @@ impl Router {
                 if let Err(error) = looping.refresh().await {
                     tracing::debug!(%error, "cell mappings could not be read");
                 }
+                looping.cells().iter().for_each(|handle| handle.look());
             }
         });
         router
@@ -184,7 +185,7 @@ impl Router {
         tracing::info!(cell.name = cell.name, version = cell.version, "cell mapping opened");
         let (env, breaker) = (self.inner.env.clone(), Arc::new(Breaker::default()));
         let bulkhead = Arc::new(Semaphore::new(bulkhead));
-        Ok(CellHandle { cell, db, bus, env, breaker, bulkhead, deadline, urls })
+        Ok(CellHandle { cell, db, bus, env, breaker, bulkhead, deadline, urls, asked: Arc::default() })
     }
 
     fn renamed(&self, handle: &CellHandle, cell: Cell) -> CellHandle {
@@ -197,6 +198,7 @@ impl Router {
             bulkhead: handle.bulkhead.clone(),
             deadline: handle.deadline,
             urls: handle.urls.clone(),
+            asked: handle.asked.clone(),
         }
     }
 
