@@ -162,6 +162,12 @@ async fn users_of_another_process_and_what_holds_while_it_is_away() {
     let wanted = json!({"application_credential": {"name": "narrow", "access_rules": [rule]}});
     let path = format!("/v3/users/{}/application_credentials", id(&own["users"][0]));
     let made = make(&path, wanted).await;
+    // Asked for once more under its key, the secret is told again, and there is no second credential.
+    let keyed = admin.clone().header("Idempotency-Key", "d9e1f4a2-0c7b");
+    let twice = json!({"application_credential": {"name": "twice"}});
+    let first = keyed.post(&path, &twice).await.expect("answers").expect(201);
+    assert!(first["application_credential"]["secret"].is_string(), "{first}");
+    assert_eq!(keyed.post(&path, &twice).await.expect("answers").expect(201), first);
     let credential = &made["application_credential"];
     let shown = json!({"id": credential["id"], "secret": credential["secret"]});
     let reply = keystone

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api::{Settings, StaticToken};
+use model::extra::Policy;
 use model::instance::Action;
 use model::{CellId, Env, Instance, InstanceId};
 use serde_json::{Value, json};
@@ -240,4 +241,52 @@ async fn actions_are_done_once_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn actions_are_done_once_on_postgres() {
     actions_are_done_once(true).await;
+}
+
+/// What answers hold that nobody may read from the database, and what a second attempt must not make again.
+async fn other_posts_are_done_once(postgres: bool) {
+    let cloud = Cloud::start(Plan { cells: 1, hosts: 1, ..plan(postgres) }).await;
+    let face = Face::of(cloud.verbs.clone()).await;
+    for (path, wish, secret) in [
+        (
+            "/compute/v2.1/os-keypairs",
+            json!({"keypair": {"name": "k", "type": "ssh"}}),
+            "/keypair/private_key",
+        ),
+        ("/compute/v2.1/os-server-groups", json!({"server_group": {"name": "g", "policy": "affinity"}}), ""),
+        ("/image/v2/images", json!({"name": "i", "skep_reference": "skep/web:1"}), ""),
+    ] {
+        let first = post(&face.keyed("one"), path, &wish).await;
+        assert!(first.status.is_success(), "{path}: {}", first.body);
+        let again = post(&face.keyed("one"), path, &wish).await;
+        assert_eq!((again.status, &again.body), (first.status, &first.body), "{path}");
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{path}");
+        assert!(secret.is_empty() || again.body.pointer(secret).is_some_and(Value::is_string), "{path}");
+        let other = post(&face.keyed("one"), path, &json!({"other": {}})).await;
+        assert_eq!(other.status, 422, "{path}: {}", other.body);
+    }
+    let db: api_db::Db = sql::Db::open(&sql::Settings::new(&cloud.api_url)).expect("opens");
+    let read = db.read(|tx| -> sql::Work<'_, Vec<(Vec<u8>,)>> {
+        Box::pin(async move { tx.all("SELECT body FROM idempotency_key", Vec::new()).await })
+    });
+    let bodies = read.await.expect("reads");
+    assert_eq!(bodies.len(), 3, "each answer is kept");
+    for (body,) in bodies {
+        let text = String::from_utf8_lossy(&body);
+        assert!(!text.contains("PRIVATE KEY") && !text.contains("policy"), "it is sealed: {text}");
+    }
+    // The API dies after the group was made, and before its answer was kept.
+    let once = Some(Env::system().uuid());
+    let make = async || cloud.verbs.create_group(&caller(), "h".into(), Policy::Affinity, 0, once).await;
+    assert_eq!(make().await.expect("is made"), make().await.expect("was made"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_posts_are_done_once_on_sqlite() {
+    other_posts_are_done_once(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_posts_are_done_once_on_postgres() {
+    other_posts_are_done_once(true).await;
 }

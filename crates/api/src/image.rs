@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, LOCATION};
-use model::Fault;
+use model::{Fault, FaultKind};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use verbs::{Image, Visibility};
@@ -57,7 +57,8 @@ pub async fn show(call: Call) -> Answered {
 pub async fn create(call: Call) -> Answered {
     let mut said = body::object(&call.body)?;
     let id = match said.remove("id") {
-        None | Some(Value::Null) => call.shared.env.uuid(),
+        // Attempts under one key make one image.
+        None | Some(Value::Null) => call.once.unwrap_or_else(|| call.shared.env.uuid()),
         Some(Value::String(text)) => {
             Uuid::try_parse(&text).map_err(|_| Refused::bad(format!("Invalid image id format: {text}")))?
         }
@@ -89,7 +90,14 @@ pub async fn create(call: Call) -> Answered {
     if image.owner.is_empty() {
         return Err(Refused::bad("This token is good for no project: say whose the image is by 'owner'."));
     }
-    let image = call.verbs()?.create_image(&call.caller, &call.context, image).await?;
+    let verbs = call.verbs()?;
+    let image = match verbs.create_image(&call.caller, &call.context, image).await {
+        // An attempt before this one made it, and died before it had answered.
+        Err(fault) if fault.kind == FaultKind::Conflict && call.once == Some(id) => {
+            verbs.image(&call.caller, id).await?
+        }
+        made => made?,
+    };
     let mut response = value(StatusCode::CREATED, &view::document(&image));
     if let Ok(location) = HeaderValue::from_str(&format!("{}/image/v2/images/{id}", call.base.origin)) {
         response.headers_mut().insert(LOCATION, location);

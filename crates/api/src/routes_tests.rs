@@ -5,7 +5,6 @@ use identity::StaticToken;
 use model::Env;
 
 use crate::app::App;
-use crate::edge::once::SECRET;
 use crate::edge::policy::{self, Need, RULES};
 use crate::edge::room::Lane;
 use crate::settings::Settings;
@@ -26,13 +25,6 @@ fn only_version_documents_are_public() {
         assert_eq!(public, expected, "{} {path}", route.method);
         let places = Lane::before_routing(&route.method, &fill(&path)).is_some();
         assert_eq!(places, !public, "{} {path}", route.method);
-    }
-}
-
-#[test]
-fn what_may_hold_secrets_is_a_route() {
-    for path in SECRET {
-        assert!(all().any(|(_, route)| route.path == *path && route.method == Method::POST), "{path}");
     }
 }
 

@@ -15,7 +15,8 @@ fn missing(id: Uuid) -> Fault {
 }
 
 impl Verbs {
-    /// Makes a server group of the caller's project. `max_per_host` is 0 if it was not said.
+    /// Makes a server group of the caller's project. `max_per_host` is 0 if it was not said. Attempts with the same
+    /// `once` make one group.
     ///
     /// # Errors
     /// Over quota.
@@ -25,9 +26,10 @@ impl Verbs {
         name: String,
         policy: Policy,
         max_per_host: i64,
+        once: Option<Uuid>,
     ) -> Result<ServerGroup, Fault> {
         let group = ServerGroup {
-            id: self.inner.env.uuid(),
+            id: once.unwrap_or_else(|| self.inner.env.uuid()),
             project: caller.project.clone(),
             user: caller.user.clone(),
             name,
@@ -36,16 +38,19 @@ impl Verbs {
             created: self.inner.env.now(),
             members: Vec::new(),
         };
-        let (made, quota) = (group.clone(), self.inner.settings.quota);
-        let write = self.inner.db.write(move |tx| -> Work<'_, ()> {
+        let quota = self.inner.settings.quota;
+        let write = self.inner.db.write(move |tx| -> Work<'_, ServerGroup> {
             let group = group.clone();
             Box::pin(async move {
+                if let Some(before) = groups::get(tx, group.id).await? {
+                    return Ok(before);
+                }
                 let limits = limits::of(tx, &group.project, quota).await?;
-                groups::create(tx, &group, &limits).await
+                groups::create(tx, &group, &limits).await?;
+                Ok(group)
             })
         });
-        write.await?;
-        Ok(made)
+        Ok(write.await?)
     }
 
     /// Groups of the caller's project, or for an administrator of all, in the order in which they were made.

@@ -13,24 +13,38 @@ use uuid::Uuid;
 use crate::Verbs;
 
 /// One attempt at a request that carries an idempotency key.
-#[derive(Clone, Debug)]
-pub struct Key(pub(crate) Arc<Attempt>);
+#[derive(Clone)]
+pub struct Key(pub(crate) Arc<Attempt>, [u8; 32]);
+
+impl std::fmt::Debug for Key {
+    /// Without its secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Key").field(&self.0).finish_non_exhaustive()
+    }
+}
 
 impl Key {
     /// The key of `caller` for what `route` says (method, path, the key's text), with the rest of the
     /// request: the same key with another `request` is refused.
     pub fn new(caller: &Caller, context: &Context, by: Uuid, route: &[&str], request: &[&[u8]]) -> Self {
         let who = [caller.project.as_bytes(), caller.user.as_bytes()];
-        let scope = digest(who.into_iter().chain(route.iter().map(|part| part.as_bytes())));
+        let scope: Vec<&[u8]> = who.into_iter().chain(route.iter().map(|part| part.as_bytes())).collect();
         let mut id = [0; 16];
-        id.copy_from_slice(&scope[..16]);
-        Self(Arc::new(Attempt {
+        id.copy_from_slice(&digest(scope.iter().copied())[..16]);
+        let attempt = Attempt {
             id: uuid::Builder::from_custom_bytes(id).into_uuid(),
-            fingerprint: digest(request.iter().copied()),
+            // With the key in it, so that nobody who lacks it can try bodies with passwords on what is stored.
+            fingerprint: digest(scope.iter().chain(request).copied()).to_vec(),
             project: caller.project.clone(),
             request_id: context.request_id.clone(),
             by,
-        }))
+        };
+        Self(Arc::new(attempt), digest([b"answer".as_slice()].into_iter().chain(scope)))
+    }
+
+    /// What only a client that knows the key's text can make, for sealing the answer.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.1
     }
 
     /// The attempt's request id.
@@ -49,13 +63,13 @@ pub enum Hold {
 }
 
 /// SHA-256 over parts, each with its length before it, so that no two lists run into one another.
-fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().to_vec()
+    hash.finalize().into()
 }
 
 impl Verbs {
@@ -168,5 +182,12 @@ mod tests {
         let other = key("u", &["POST", "/a", "k"], &[b"bod", b"y"]);
         assert_eq!(one.0.id, other.0.id);
         assert_ne!(one.0.fingerprint, other.0.fingerprint);
+        let unknown = key("u", &["POST", "/a", "l"], &[b"body"]);
+        assert_ne!(one.0.fingerprint, unknown.0.fingerprint, "of the same body under another key");
+        assert_ne!(one.secret(), unknown.secret());
+        assert!(
+            !one.0.fingerprint.starts_with(one.secret())
+                && !one.0.id.as_bytes().starts_with(&one.secret()[..8])
+        );
     }
 }

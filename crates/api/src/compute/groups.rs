@@ -37,7 +37,7 @@ pub async fn create(call: Call) -> Answered {
         Refused::field(path, word, why)
     })?;
     let max_per_host = max_per_host(asked.get("rules"), policy)?;
-    let group = call.verbs()?.create_group(&call.caller, name, policy, max_per_host).await?;
+    let group = call.verbs()?.create_group(&call.caller, name, policy, max_per_host, call.once).await?;
     Ok(answer(StatusCode::OK, |body| {
         body.object("server_group", |object| put(object, &group, call.version));
     }))

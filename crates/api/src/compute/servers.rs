@@ -54,14 +54,14 @@ pub async fn create(call: Call) -> Answered {
     };
     let (keyed, response) = match &call.key {
         Some(key) => {
-            let (answer, response) = once::keep(key, response).await?;
+            let (answer, response) = once::keep(&call.shared.env, key, response).await?;
             (Some((key, answer)), response)
         }
         None => (None, response),
     };
-    match verbs.accept(caller, context, &prepared, keyed).await.map_err(missing_is_invalid)? {
-        Accepted::Now => Ok(response),
-        Accepted::Before(known) => once::replay(known),
+    match (verbs.accept(caller, context, &prepared, keyed).await.map_err(missing_is_invalid)?, &call.key) {
+        (Accepted::Before(known), Some(key)) => once::replay(key, known),
+        _ => Ok(response),
     }
 }
 

@@ -10,5 +10,6 @@ pub mod policy;
 pub mod query;
 pub mod refused;
 pub mod room;
+pub mod sealed;
 pub mod seam;
 pub mod version;

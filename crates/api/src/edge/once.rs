@@ -5,7 +5,7 @@
 //! between the two that a crash could hit. Every other POST holds its key while it is worked on and stores the
 //! answer afterwards; it is worked on to its end even if the client goes away. Where a crash leaves a held key
 //! behind, the next attempt begins when its time is over, and carries the same id into the instance's cell, so
-//! that what was done there is not done again.
+//! that what was done there is not done again. Answers are kept sealed ([`sealed`]).
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use axum::response::Response;
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
+use model::Env;
 use tokio::time::timeout;
 use tracing::Instrument;
 use verbs::{Answer, Hold, Key, Known, Verbs};
@@ -26,6 +27,7 @@ use crate::app::REQUEST_ID;
 use crate::edge::call::{Answered, Call, Route};
 use crate::edge::policy::{self, Need};
 use crate::edge::refused::{Refused, Style};
+use crate::edge::sealed;
 
 /// The request's header.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -38,14 +40,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// The rule of the route whose handler stores its answer itself.
 const CREATE: &str = "os_compute_api:servers:create";
 
-/// Routes, beside those of the identity face, whose answers may hold secrets, which are not kept.
-pub const SECRET: &[&str] = &["/os-keypairs", "/admin/v1/cells/{cell}/join-tokens"];
-
-/// The key of a request: on every POST with a token, except where answers hold secrets, as on the identity face.
+/// The key of a request: on every POST with a token. Whoever asks for a token has none, and may ask for any number.
 pub fn key(route: &Route, call: &Call, parts: &Parts) -> Result<Option<Key>, Refused> {
     let public = policy::need(route.rule) == Some(Need::Anyone);
-    let secret = SECRET.contains(&route.path) || Style::of(&call.path) == Style::Keystone;
-    if parts.method != Method::POST || public || secret {
+    if parts.method != Method::POST || public {
         return Ok(None);
     }
     let Some(text) = text(&parts.headers)? else { return Ok(None) };
@@ -132,13 +130,13 @@ async fn run(route: &'static Route, call: Call) -> Answered {
 
 async fn create(route: &'static Route, call: Call, verbs: &Verbs, key: &Key) -> Answered {
     if let Some(known) = verbs.known(key).await? {
-        return replay(known);
+        return replay(key, known);
     }
-    let style = Style::of(&call.path);
+    let (style, env) = (Style::of(&call.path), call.shared.env.clone());
     let answered = run(route, call).await;
     if let Err(refused) = &answered
         && is_lasting(refused.status)
-        && let Ok((answer, _)) = keep(key, refused.clone().render(style)).await
+        && let Ok((answer, _)) = keep(&env, key, refused.clone().render(style)).await
         && let Err(fault) = verbs.remember(key, answer).await
     {
         // Nothing was done, so whoever asks again gets an answer of its own.
@@ -151,9 +149,9 @@ async fn held(route: &'static Route, mut call: Call, verbs: Verbs, key: Key) -> 
     let within = call.shared.settings.request_deadline + MARGIN;
     match verbs.hold(&key, within).await? {
         Hold::Ours(once) => call.once = Some(once),
-        Hold::Known(known) => return replay(known),
+        Hold::Known(known) => return replay(&key, known),
     }
-    let style = Style::of(&call.path);
+    let (style, env) = (Style::of(&call.path), call.shared.env.clone());
     let answered = match AssertUnwindSafe(run(route, call)).catch_unwind().await {
         Ok(answered) => answered,
         Err(panic) => {
@@ -174,7 +172,7 @@ async fn held(route: &'static Route, mut call: Call, verbs: Verbs, key: Key) -> 
         release(&verbs, &key).await;
         return Ok(response);
     }
-    let (answer, response) = match keep(&key, response).await {
+    let (answer, response) = match keep(&env, &key, response).await {
         Ok(kept) => kept,
         Err(refused) => {
             release(&verbs, &key).await;
@@ -201,7 +199,7 @@ fn is_lasting(status: StatusCode) -> bool {
 }
 
 /// An answer as it is kept, and as it is told now.
-pub async fn keep(key: &Key, response: Response) -> Result<(Answer, Response), Refused> {
+pub async fn keep(env: &Env, key: &Key, response: Response) -> Result<(Answer, Response), Refused> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| {
         tracing::error!(%error, "an answer's body cannot be read");
@@ -217,11 +215,11 @@ pub async fn keep(key: &Key, response: Response) -> Result<(Answer, Response), R
         body: body.to_vec(),
         request_id: key.request_id().to_owned(),
     };
-    Ok((answer, Response::from_parts(parts, Body::from(body))))
+    Ok((sealed::seal(env, key, answer)?, Response::from_parts(parts, Body::from(body))))
 }
 
 /// Answers what is known of a key.
-pub fn replay(known: Known) -> Answered {
+pub fn replay(key: &Key, known: Known) -> Answered {
     let answer = match known {
         Known::Answered(answer) => answer,
         Known::Held => {
@@ -239,7 +237,7 @@ pub fn replay(known: Known) -> Answered {
     };
     metrics::counter!("skep_idempotent_replays_total").increment(1);
     tracing::info!(first = answer.request_id, "answered again under its key");
-    let mut response = Response::new(Body::from(answer.body));
+    let mut response = Response::new(Body::from(sealed::open(key, &answer)?));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let headers = response.headers_mut();
     for (name, value) in &answer.headers {
