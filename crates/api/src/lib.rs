@@ -15,6 +15,7 @@ mod network;
 mod routes;
 mod serve;
 mod settings;
+mod shares;
 #[cfg(test)]
 mod testing;
 mod tls;

@@ -13,11 +13,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::edge::seam::Peer;
+use crate::shares::{Share, Shares};
 use crate::tls::Tls;
 
 /// Longest head of a request, in bytes; also what a connection buffers at most. Beyond it, 431.
@@ -36,6 +38,7 @@ Retry-After: 1\r\nConnection: close\r\nContent-Length: 80\r\n\r\n\
 /// Serves `app` on `listener` until `shutdown`, then lets requests finish for at most `drain`.
 pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken, drain: Duration) {
     let free = Arc::new(Semaphore::new(app.settings().max_connections));
+    let shares = Shares::of(app.settings().max_connections);
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
@@ -52,9 +55,13 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken,
                 }
             },
         };
-        if let Ok(permit) = Arc::clone(&free).try_acquire_owned() {
+        // An IPv4 address is the same whether or not the listener speaks IPv6, too.
+        let address = peer.ip().to_canonical();
+        if let Some(share) = shares.take(address)
+            && let Ok(permit) = Arc::clone(&free).try_acquire_owned()
+        {
             let ends = (shutdown.clone(), abort.clone());
-            connections.spawn(accepted(stream, peer.ip(), app.clone(), ends, permit));
+            connections.spawn(accepted(stream, peer.ip(), app.clone(), ends, (permit, share)));
         } else {
             metrics::counter!("skep_api_connections_refused").increment(1);
             // Under TLS a word would cost a handshake, which is dearer than what it refuses.
@@ -80,8 +87,11 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken,
 /// Asks for a drain, and for an end at once.
 type Ends = (CancellationToken, CancellationToken);
 
+/// What a connection holds while it is open.
+type Held = (OwnedSemaphorePermit, Share);
+
 /// A connection, from its handshake if there is one.
-async fn accepted(stream: TcpStream, peer: IpAddr, app: App, ends: Ends, _permit: OwnedSemaphorePermit) {
+async fn accepted(stream: TcpStream, peer: IpAddr, app: App, ends: Ends, _held: Held) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
@@ -97,13 +107,10 @@ async fn accepted(stream: TcpStream, peer: IpAddr, app: App, ends: Ends, _permit
     }
 }
 
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: IpAddr,
-    app: App,
-    (shutdown, abort): Ends,
-) {
+async fn connection(stream: impl AsyncRead + AsyncWrite, peer: IpAddr, app: App, (shutdown, abort): Ends) {
     let header_timeout = app.settings().header_timeout;
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(app.settings().write_timeout));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let app = app.clone();
         request.extensions_mut().insert(Peer(peer));
@@ -114,7 +121,7 @@ async fn connection(
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(HEAD)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
     );
     let done = tokio::select! {
         done = http.as_mut() => done,

@@ -85,6 +85,38 @@ async fn connections_beyond_the_cap_are_told_so() {
 }
 
 #[tokio::test]
+async fn one_address_leaves_some_to_others() {
+    let server = start(Settings { max_connections: 8, ..testing::settings() }, WITHIN).await;
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    // Each has been answered something, so that all are known to be held.
+    let mut held = Vec::new();
+    for _ in 0..7 {
+        let mut stream = connect(&server).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
+        let mut first = [0; 12];
+        timeout(WITHIN, stream.read_exact(&mut first)).await.expect("in time").expect("read");
+        held.push(stream);
+    }
+    let more = exchange(connect(&server).await, request).await;
+    assert!(more.starts_with("HTTP/1.1 503"), "{more}");
+    let other = tokio::net::TcpSocket::new_v4().expect("a socket");
+    other.bind("127.0.0.2:0".parse().expect("an address")).expect("binds");
+    let other = timeout(WITHIN, other.connect(server.address)).await.expect("in time").expect("connects");
+    let answer = exchange(other, request).await;
+    assert!(answer.starts_with("HTTP/1.1 300") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_never_reads_is_cut_off() {
+    let settings = Settings { write_timeout: Duration::from_millis(200), ..testing::settings() };
+    let server = start(settings, WITHIN).await;
+    let mut stream = connect(&server).await;
+    // Answers pile up until nothing more fits between the two, and then the requests do.
+    let endless = async { while stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok() {} };
+    timeout(WITHIN, endless).await.expect("the connection is closed");
+}
+
+#[tokio::test]
 async fn a_head_that_never_ends_is_cut_off() {
     let settings = Settings { header_timeout: Duration::from_millis(50), ..testing::settings() };
     let server = start(settings, WITHIN).await;

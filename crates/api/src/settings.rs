@@ -48,10 +48,12 @@ pub struct Settings {
     /// Whether lists below microversion 2.69 leave out what is in cells that do not answer; otherwise they are
     /// refused with 503.
     pub skip_dark_cells: bool,
-    /// Most connections at a time; beyond it, 503.
+    /// Most connections at a time, seven eighths of them of one address; beyond it, 503.
     pub max_connections: usize,
     /// How long a request's head may take, and how long a connection may idle.
     pub header_timeout: Duration,
+    /// How long a client may read nothing of an answer that is being sent to it.
+    pub write_timeout: Duration,
     /// How long the next piece of a request's body may take; the whole may take four times as long.
     pub body_timeout: Duration,
     /// How long a request may be worked on; beyond it, 503.
@@ -78,6 +80,7 @@ impl Default for Settings {
             max_connections: 12_288,
             skip_dark_cells: true,
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(15),
             request_deadline: Duration::from_secs(60),
         }
