@@ -270,6 +270,35 @@ async fn no_network_means_no_interface() {
 }
 
 #[tokio::test]
+async fn a_root_filesystem_may_be_read_only() {
+    let Some(desk) = desk("a_root_filesystem_may_be_read_only") else { return };
+    for (read_only, expected) in [(true, "Read-only file system"), (false, "written")] {
+        let spec = ContainerSpec { read_only, ..shell("echo x > /new && echo written") };
+        let output = desk.output(&desk.order("p", spec)).await;
+        assert!(output.contains(expected), "{output}");
+    }
+    desk.clear().await;
+}
+
+/// Only where the engine's storage driver has quotas, as `btrfs` does: overlay2 has them on XFS alone, which few have.
+#[tokio::test]
+async fn what_a_container_writes_is_bounded_where_the_engine_can() {
+    let Some(desk) = desk("what_a_container_writes_is_bounded_where_the_engine_can") else { return };
+    let url = told("SKEP_TEST_DOCKER").unwrap();
+    let client = bollard::Docker::connect_with_socket(&url, 60, bollard::API_DEFAULT_VERSION).unwrap();
+    let driver = client.info().await.unwrap().driver.unwrap_or_default();
+    desk.engine.probe(desk.host).await.unwrap();
+    if !["btrfs", "zfs"].contains(&driver.as_str()) {
+        println!("the storage driver is {driver}");
+        return desk.clear().await;
+    }
+    let spec = shell("busybox dd if=/dev/zero of=/big bs=1M count=1500 2>&1");
+    let output = desk.output(&desk.order("p", spec)).await;
+    assert!(output.contains("quota") || output.contains("No space left"), "{output}");
+    desk.clear().await;
+}
+
+#[tokio::test]
 async fn containers_are_hardened() {
     let Some(desk) = desk("containers_are_hardened") else { return };
     let text = "busybox grep -E '^(CapEff|NoNewPrivs)' /proc/self/status; ulimit -n; \

@@ -115,6 +115,7 @@ pub fn spec() -> RequestSpec {
             restart: RestartPolicy::OnFailure { max: 3 },
             labels: BTreeMap::new(),
             no_network: false,
+            read_only: false,
         },
         metadata: BTreeMap::from([("role".into(), "front".into())]),
         description: None,

@@ -160,6 +160,9 @@ pub struct ContainerSpec {
     pub labels: BTreeMap<String, String>,
     /// Whether it has a network interface at all.
     pub no_network: bool,
+    /// Whether its root filesystem is read only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
 }
 
 impl ContainerSpec {

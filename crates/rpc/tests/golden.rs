@@ -111,6 +111,7 @@ fn spec() -> RequestSpec {
             restart: RestartPolicy::OnFailure { max: 3 },
             labels: [("tier".to_owned(), "front".to_owned())].into(),
             no_network: false,
+            read_only: false,
         },
         metadata: [("owner".to_owned(), "me".to_owned())].into(),
         description: Some("A web server".into()),

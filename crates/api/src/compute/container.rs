@@ -22,6 +22,7 @@ struct Wishes {
     ports: Vec<PortWish>,
     restart: RestartPolicy,
     labels: BTreeMap<String, String>,
+    read_only: bool,
 }
 
 /// The container's own wishes, from the `skep` object or from reserved metadata, but not from both.
@@ -44,8 +45,8 @@ pub fn parse(
             .map_err(|error| Refused::bad(format!("Invalid input for field/attribute skep. {error}")))?,
         None => from_metadata(reserved)?,
     };
-    let Wishes { command, env, ports, restart, labels } = wishes;
-    let spec = ContainerSpec { command, env, ports, restart, labels, no_network };
+    let Wishes { command, env, ports, restart, labels, read_only } = wishes;
+    let spec = ContainerSpec { command, env, ports, restart, labels, no_network, read_only };
     spec.validate()?;
     Ok(spec)
 }
@@ -65,13 +66,17 @@ fn from_metadata(reserved: BTreeMap<String, String>) -> Result<Wishes, Refused> 
                 wishes.ports = ports.map(PortWish::parse).collect::<Result<_, _>>()?;
             }
             "restart" => wishes.restart = RestartPolicy::parse(&value)?,
+            "read_only" => {
+                wishes.read_only =
+                    value.trim().parse().map_err(|_| refuse("It is not 'true' or 'false'."))?;
+            }
             other => match other.strip_prefix("env.") {
                 Some(name) if !name.is_empty() => {
                     wishes.env.insert(name.to_owned(), value);
                 }
                 _ => {
                     return Err(refuse(
-                        "Reserved keys are skep:command, skep:env.NAME, skep:ports and skep:restart.",
+                        "Reserved keys are skep:command, skep:env.NAME, skep:ports, skep:restart and skep:read_only.",
                     ));
                 }
             },
@@ -94,18 +99,19 @@ mod tests {
     fn both_forms_say_the_same() {
         let object = json!({
             "command": ["sh", "-c", "sleep 1"], "env": {"A": "b"},
-            "ports": ["8080:80/tcp", "53/udp"], "restart": "on-failure:3",
+            "ports": ["8080:80/tcp", "53/udp"], "restart": "on-failure:3", "read_only": true,
         });
         let metadata = reserved(&[
             ("skep:command", "sh -c 'sleep 1'"),
             ("skep:env.A", "b"),
             ("skep:ports", "8080:80/tcp, 53/udp"),
             ("skep:restart", "on-failure:3"),
+            ("skep:read_only", "true"),
         ]);
         let one = parse(Some(object), BTreeMap::new(), false).expect("object");
         let two = parse(None, metadata, false).expect("metadata");
         assert_eq!(one, two);
-        assert_eq!(one.ports.len(), 2);
+        assert_eq!((one.ports.len(), one.read_only), (2, true));
         assert_eq!(one.restart, RestartPolicy::OnFailure { max: 3 });
         let array = parse(None, reserved(&[("skep:command", r#" ["a b", "c"]"#)]), false).expect("array");
         assert_eq!(array.command, ["a b", "c"]);
@@ -132,6 +138,7 @@ mod tests {
             ("skep:ports", "x"),
             ("skep:command", "'x"),
             ("skep:command", "[1]"),
+            ("skep:read_only", "maybe"),
         ] {
             assert!(parse(None, reserved(&[bad]), false).is_err(), "{bad:?}");
         }

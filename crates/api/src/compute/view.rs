@@ -131,6 +131,7 @@ fn extension(object: &mut Object<'_>, instance: &Instance, look: &Look<'_>) {
         skep.put("bindings", &observed.ports);
         skep.put("restart", &wishes.restart);
         skep.put("labels", &wishes.labels);
+        skep.put("read_only", &wishes.read_only);
         skep.put("container", &observed.container);
         skep.put("exit_code", &observed.exit_code);
         skep.put("restarts", &observed.restarts);

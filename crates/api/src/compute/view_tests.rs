@@ -224,7 +224,8 @@ fn our_own_object_only_for_those_who_ask() {
         json!({
             "image": "busybox:1.36", "command": ["sleep", "60"], "env": {"A": "b"}, "ports": ["8080:80/tcp"],
             "bindings": [{"container": 80, "protocol": "tcp", "address": "192.0.2.1", "host": 8080}],
-            "restart": "on-failure:3", "labels": {}, "container": "c0ffee", "exit_code": null, "restarts": 0,
+            "restart": "on-failure:3", "labels": {}, "read_only": false, "container": "c0ffee", "exit_code": null,
+            "restarts": 0,
         })
     );
     let admin = Look { extended: true, ..look(1, true, &base) };

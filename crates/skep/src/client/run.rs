@@ -38,6 +38,9 @@ pub struct Run {
     /// What to do when it ends by itself: no, always, unless-stopped, on-failure[:N]
     #[arg(long, default_value = "no", value_parser = policy)]
     restart: String,
+    /// Make its root filesystem read only
+    #[arg(long)]
+    read_only: bool,
     /// Availability zone
     #[arg(long)]
     zone: Option<String>,
@@ -139,7 +142,7 @@ impl Run {
             "min_count": 1, "max_count": 1, "networks": self.network,
             "skep": {
                 "command": self.command, "env": map(&self.env), "ports": self.publish,
-                "restart": self.restart, "labels": map(&self.label),
+                "restart": self.restart, "labels": map(&self.label), "read_only": self.read_only,
             },
         });
         if let Some(zone) = &self.zone {

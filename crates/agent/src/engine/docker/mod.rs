@@ -11,6 +11,7 @@ mod order;
 mod probe;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::query_parameters::{
@@ -38,6 +39,8 @@ pub struct Docker {
     url: String,
     connected: OnceCell<Connected>,
     networks: Networks,
+    /// Whether the probe found that it can limit what containers write.
+    disk: AtomicBool,
 }
 
 struct Connected {
@@ -53,7 +56,13 @@ impl Docker {
                 "engine URL '{url}' is neither unix:///path/to/socket nor tcp://host:port"
             )));
         }
-        Ok(Self { url: url.to_owned(), connected: OnceCell::new(), networks: Networks::default() })
+        let url = url.to_owned();
+        Ok(Self {
+            url,
+            connected: OnceCell::new(),
+            networks: Networks::default(),
+            disk: AtomicBool::new(false),
+        })
     }
 
     /// Removes the networks of `host` that have no containers, for a host that leaves.
@@ -90,7 +99,8 @@ impl Docker {
             false => self.networks.ensure(client, facts, order.host, &order.spec.project).await?,
         };
         let options = CreateContainerOptions { name: Some(order.name().to_string()), ..Default::default() };
-        match client.create_container(Some(options), order::body(order, facts, network)).await {
+        let body = order::body(order, facts, self.disk.load(Ordering::SeqCst), network);
+        match client.create_container(Some(options), body).await {
             Ok(_) => Ok(Created::New),
             Err(why) if fault::status(&why) == Some(409) => self.adopt(order, words(why)).await,
             Err(why) if fault::is_no_image(&why) => Ok(Created::NoImage),
@@ -153,7 +163,9 @@ impl Engine for Docker {
     fn probe(&self, host: HostId) -> Answer<'_, ()> {
         Box::pin(async move {
             let Connected { client, facts } = self.connected().await?;
-            probe::run(client, facts, &self.networks, host).await
+            let disk = probe::run(client, facts, &self.networks, host).await?;
+            self.disk.store(disk, Ordering::SeqCst);
+            Ok(())
         })
     }
 

@@ -17,8 +17,9 @@ const CAPABILITIES: [&str; 9] =
 const OPEN_FILES: i64 = 4096;
 const MIB: i64 = 1024 * 1024;
 
-/// The body of a create.
-pub(super) fn body(order: &Order, facts: &Facts, network: String) -> ContainerCreateBody {
+/// The body of a create. `disk` says whether the engine can limit what a container writes.
+pub(super) fn body(order: &Order, facts: &Facts, disk: bool, network: String) -> ContainerCreateBody {
+    let gib = order.spec.flavor.disk_gib;
     let container = &order.spec.container;
     let mut labels: HashMap<String, String> = container.labels.clone().into_iter().collect();
     labels.extend(order.labels().map(|(key, value)| (key.to_owned(), value)));
@@ -29,8 +30,12 @@ pub(super) fn body(order: &Order, facts: &Facts, network: String) -> ContainerCr
         let host_port = if port.host == 0 { String::new() } else { port.host.to_string() };
         (key(port), Some(vec![PortBinding { host_ip: None, host_port: Some(host_port) }]))
     });
-    let host_config =
-        HostConfig { port_bindings: Some(bindings.collect()), ..limited(order, facts, network) };
+    let host_config = HostConfig {
+        port_bindings: Some(bindings.collect()),
+        readonly_rootfs: Some(container.read_only),
+        storage_opt: (disk && gib > 0).then(|| size(gib)),
+        ..limited(order, facts, network)
+    };
     ContainerCreateBody {
         image: Some(order.spec.image.as_str().to_owned()),
         cmd: (!container.command.is_empty()).then(|| container.command.clone()),
@@ -52,6 +57,11 @@ fn limited(order: &Order, facts: &Facts, network: String) -> HostConfig {
         pids_limit: (facts.pids && flavor.pids > 0).then_some(flavor.pids),
         ..hardened(network)
     }
+}
+
+/// The most that a container may write to its root filesystem.
+pub(super) fn size(gib: i64) -> HashMap<String, String> {
+    HashMap::from([("size".to_owned(), format!("{gib}G"))])
 }
 
 /// What every container gets, whatever its flavor.
@@ -118,7 +128,7 @@ mod tests {
     }
 
     fn host(order: &Order, facts: &Facts) -> HostConfig {
-        body(order, facts, "net".into()).host_config.expect("is given")
+        body(order, facts, false, "net".into()).host_config.expect("is given")
     }
 
     #[test]
@@ -145,6 +155,10 @@ mod tests {
         let no_swap =
             host(&order(flavor(2, 512, 100), ContainerSpec::default()), &Facts { swap: false, ..ALL });
         assert_eq!((no_swap.memory, no_swap.memory_swap), (Some(512 << 20), None));
+        let limited =
+            |disk| body(&order(flavor(1, 64, 64), ContainerSpec::default()), &ALL, disk, "net".into());
+        let size = |disk| limited(disk).host_config.and_then(|host| host.storage_opt);
+        assert_eq!((size(false), size(true)), (None, Some([("size".to_owned(), "1G".to_owned())].into())));
         // A flavor of a size that no machine has is refused by the engine, not wrapped.
         let huge = host(&order(flavor(i64::MAX, i64::MAX, 1), ContainerSpec::default()), &ALL);
         assert_eq!((huge.memory, huge.nano_cpus), (Some(i64::MAX), Some(i64::MAX)));
@@ -175,7 +189,7 @@ mod tests {
         let theirs = [("app", "web"), ("skep.host", "elsewhere")];
         let labels = theirs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let order = order(flavor(1, 64, 64), ContainerSpec { labels, ..Default::default() });
-        let labels = body(&order, &ALL, "net".into()).labels.expect("are given");
+        let labels = body(&order, &ALL, false, "net".into()).labels.expect("are given");
         for (key, value) in order.labels() {
             assert_eq!(labels.get(key), Some(&value), "{key}");
         }
@@ -188,6 +202,7 @@ mod tests {
         let body = body(
             &order(flavor(1, 64, 64), ContainerSpec { ports, ..Default::default() }),
             &ALL,
+            false,
             "net".into(),
         );
         assert_eq!(body.exposed_ports, Some(vec!["8080/tcp".to_owned(), "5353/udp".to_owned()]));

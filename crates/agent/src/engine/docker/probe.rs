@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptions, RemoveContainerOptions, StartContainerOptions,
     WaitContainerOptions,
@@ -21,38 +21,56 @@ const IMAGE: (&str, &str) = ("skep/probe", "1");
 /// An archive without entries is two blocks of zeros (POSIX pax interchange format, ustar).
 const EMPTY_TAR: [u8; 1024] = [0; 1024];
 
-/// Runs the engine's init with `--version`, on a bridge network of ours, and removes it.
+/// Runs the engine's init with `--version`, on a bridge network of ours, and removes it. True if the engine can
+/// limit what a container writes; it tells nobody that, and refuses only who asks for it.
 pub(super) async fn run(
     client: &bollard::Docker,
     facts: &Facts,
     networks: &Networks,
     host: HostId,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let name = format!("skep-probe-{}", host.uuid().simple());
     remove(client, &name).await?;
     let network = networks.ensure(client, facts, host, "").await?;
-    let made = match create(client, &name, &network, host).await {
-        Err(why) if why.kind == FaultKind::NotFound => {
-            import(client).await?;
-            create(client, &name, &network, host).await
+    let mut limited = create(client, &name, &network, host, true).await;
+    if limited.as_ref().is_err_and(|why| why.kind == FaultKind::NotFound) {
+        import(client).await?;
+        limited = create(client, &name, &network, host, true).await;
+    }
+    let made = match limited {
+        Ok(()) => Ok(true),
+        Err(why) => {
+            remove(client, &name).await?;
+            let plain = create(client, &name, &network, host, false).await;
+            plain
+                .inspect(
+                    |()| tracing::warn!(%why, "the engine cannot limit what containers write to its disk"),
+                )
+                .map(|()| false)
         }
-        made => made,
     };
     let result = match made {
-        Ok(()) => finish(client, &name).await,
+        Ok(disk) => finish(client, &name).await.map(|()| disk),
         Err(why) => Err(why),
     };
     remove(client, &name).await?;
     result.map_err(|why| Fault::new(why.kind, format!("the engine cannot run a container: {why}")))
 }
 
-async fn create(client: &bollard::Docker, name: &str, network: &str, host: HostId) -> Result<(), Fault> {
+async fn create(
+    client: &bollard::Docker,
+    name: &str,
+    network: &str,
+    host: HostId,
+    limited: bool,
+) -> Result<(), Fault> {
+    let storage_opt = limited.then(|| order::size(1));
     let body = ContainerCreateBody {
         image: Some(format!("{}:{}", IMAGE.0, IMAGE.1)),
         entrypoint: Some(vec!["/sbin/docker-init".to_owned()]),
         cmd: Some(vec!["--version".to_owned()]),
         labels: Some(HashMap::from([("skep.probe".to_owned(), host.to_string())])),
-        host_config: Some(order::hardened(network.to_owned())),
+        host_config: Some(HostConfig { storage_opt, ..order::hardened(network.to_owned()) }),
         ..Default::default()
     };
     let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
