@@ -21,6 +21,8 @@
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
 unset DOCKER_HOST DOCKER_CONTEXT DOCKER_TLS_VERIFY
+# Whether the engine writes packet filter rules, as it does by itself; only in a network namespace of its own (filters.sh).
+FILTERS=${SKEP_ENGINE_FILTERS:-}
 
 say() { echo "services: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -70,12 +72,12 @@ claim_addresses() {
   locked
   free_pool || { take_back_pools; free_pool; } || die "eight engines for tests run here already; stop one with: services.sh down DIR"
   ip addr add "$(sed 's/\.0\/18$/.1\/25/' <<<"$POOL")" dev "$BR"; ip link set "$BR" up
+  echo "$POOL" >"$D/pool"; unlocked
+  [ -z "$FILTERS" ] || return 0
   # Two networks of this engine must not reach each other through this machine, as the engine's own firewall rules
   # would see to. Those rules are switched off, because they are shared with any other engine here.
   ip rule add from "$POOL" to "$POOL" iif lo lookup main pref $((P + 1))
   ip rule add from "$POOL" to "$POOL" blackhole pref $((P + 2))
-  echo "$POOL" >"$D/pool"
-  unlocked
 }
 pools() { local n; for n in 0 64 128 192 256 320 384 448; do echo 198.$((18 + n / 256)).$((n % 256)).0/18; done; }
 free_pool() { for POOL in $(pools); do [ -n "$(ip -4 -o addr show to "$POOL")" ] || return 0; done; return 1; }
@@ -176,11 +178,13 @@ start_docker() {
   alive "$(docker_main)" && return
   claim_addresses; start_containerd
   echo '{}' >"$D/docker/daemon.json"; rm -f "$D/docker/pid"
+  local filters=(--iptables=false --ip6tables=false --ip-masq=false --ip-forward=false)
+  [ -z "$FILTERS" ] || filters=()
   # Its own bridge: `--bridge none` would delete the docker0 of another engine.
   setsid dockerd --config-file "$D/docker/daemon.json" --data-root "$D/docker/data" --exec-root "$D/docker/exec" \
     --pidfile "$D/docker/pid" --host "unix://$D/docker/sock" --containerd "$D/docker/c.sock" --live-restore \
     --bridge "$BR" --default-address-pool "base=$(cat "$D/pool"),size=25" \
-    --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false >>"$D/docker/log" 2>&1 </dev/null &
+    "${filters[@]}" >>"$D/docker/log" 2>&1 </dev/null &
   until_ok 60 docker_cli version || { tail -n 20 "$D/docker/log" >&2; die "Docker Engine did not start"; }
 }
 stop_docker() { end "$(docker_main)" TERM 30; }

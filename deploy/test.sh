@@ -49,6 +49,7 @@ run_tests() {
   done
 }
 phase tests run_tests
+phase filters deploy/filters.sh
 # What is built only where spans are sent to a collector; and the README's first command.
 phase otlp cargo test --locked -p skep --features otlp --bin skep log::
 phase demo deploy/demo.sh
