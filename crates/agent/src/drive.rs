@@ -310,6 +310,7 @@ impl Driver {
         let mut marks = None;
         self.update(id, job, |slot| {
             slot.marks.done = job.wish.at;
+            slot.marks.gone = job.wish.intent == Intent::Gone;
             slot.marks.restart_done = job.wish.restart_seq;
             slot.marks.failed = None;
             (slot.tries, slot.fault, slot.due) = (0, None, None);

@@ -84,7 +84,8 @@ pub(crate) struct Slot {
 impl Slot {
     /// The wish was carried out.
     pub fn is_done(&self) -> bool {
-        self.wish.is_some() && self.marks.done == self.wish.at
+        let gone = self.wish.intent != Intent::Gone || self.marks.gone;
+        self.wish.is_some() && self.marks.done == self.wish.at && gone
     }
 
     /// The wish failed for good.

@@ -46,7 +46,7 @@ pub enum Mutant {
     /// An engine's failure frees the placement, although the copy may be there, and although an
     /// agent that dies may have forgotten that it gave up.
     FailureIsEvidence,
-    /// *Today.* An agent that was told that its copy is superseded says that it is gone before it is.
+    /// An agent that was told that its copy is superseded says that it is gone before it is.
     BurialToldFirst,
 
     // The host.

@@ -67,8 +67,7 @@ pub struct Row {
     pub tries: u8,
     /// The row's `task` is none: its intent was observed as carried out, or given up.
     pub done: bool,
-    /// Its host could not make it, and has to be seen without it before another one is tried. Not in the
-    /// code yet: a stage between building and unplaced.
+    /// Its host could not make it, and has to be seen without it before another one is tried (`Stage::Leaving`).
     pub leaving: bool,
 }
 

@@ -110,6 +110,9 @@ impl Wish {
 pub struct Marks {
     /// The wish that was carried out last.
     pub done: At,
+    /// Whether that was to be gone: a copy that ran as wished and is then superseded is not gone by having run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
     /// The wish that failed for good, and why.
     pub failed: Option<(At, Fault)>,
     /// The newest reboot that was carried out.

@@ -2,7 +2,7 @@
 
 use agent::engine::scripted::{Script, Verb};
 use model::sync::Outcome;
-use model::{At, ContainerSpec, Intent, Power};
+use model::{At, ContainerSpec, Fault, Intent, Power};
 
 use crate::{Desk, command, eventually, next, run};
 
@@ -41,6 +41,8 @@ async fn what_is_superseded_goes_and_stays_gone() {
         rows.wanted.remove(&wish.instance);
         rows.superseded.insert(wish.instance, At { epoch: 2, ..At::default() });
     }
+    // It is not said to be gone while the engine still has it.
+    desk.engine.fail(Verb::Remove, Fault::unavailable("busy"), 3);
     assert!(desk.engine.exit(agent::engine::Name::new(wish.instance, wish.at), 1));
     let seen = desk.observed(wish.instance, "it is gone", |o| o.outcome == Outcome::Gone).await;
     assert_eq!(seen.at, wish.at);
