@@ -6,8 +6,12 @@
 
 #[path = "interleavings/above.rs"]
 mod above;
+#[path = "interleavings/accepted.rs"]
+mod accepted;
 #[path = "interleavings/below.rs"]
 mod below;
+#[path = "interleavings/orders.rs"]
+mod orders;
 #[path = "interleavings/sizes.rs"]
 mod sizes;
 

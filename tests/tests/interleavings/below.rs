@@ -44,7 +44,7 @@ pub(crate) async fn row(db: &Db, id: InstanceId) -> Instance {
 }
 
 /// Registers a host with room for so many.
-async fn register(tx: &mut Tx, host: HostId, slots: i64) -> Result<(), Error> {
+pub(crate) async fn register(tx: &mut Tx, host: HostId, slots: i64) -> Result<(), Error> {
     let registration = hosts::Registration {
         id: host,
         name: "h".into(),
