@@ -10,7 +10,7 @@ use rpc::Connector;
 use sql::{Error, Work};
 use tests::cloud::{context, wish};
 use tokio_util::sync::CancellationToken;
-use verbs::{Accepted, Answer, Key, Settings, Verbs};
+use verbs::{Accepted, Answer, Key, Prepared, Settings, Verbs};
 
 use crate::{Bed, End};
 
@@ -68,22 +68,31 @@ async fn two_deletions() {
 async fn two_creates_under_one_key() {
     let bed: Bed<Api> = Bed::new(&api_db::SCHEMA).await;
     let router = router(&bed).await;
-    let create = |db: Db, caller: Arc<Caller>| {
-        let verbs = verbs(&db, &router);
-        async move {
-            let env = Env::system();
-            let prepared = verbs.prepare(&caller, &context(), wish("one")).await.map_err(sql)?;
-            let key = Key::new(&caller, &context(), env.uuid(), &["POST", "/servers", "k"], &[b"body"]);
-            let (headers, request_id) = (BTreeMap::new(), "req-1".to_owned());
-            let answer = Answer { status: 202, headers, body: Vec::new(), request_id };
-            match verbs.accept(&caller, &context(), &prepared, Some((&key, answer))).await.map_err(sql)? {
-                Accepted::Now => Ok(()),
-                Accepted::Before(_) => Err(Error::Stale),
+    let create = |side: usize| {
+        let router = &router;
+        move |db: Db, ground: Arc<(Caller, [Prepared; 2])>| {
+            let verbs = verbs(&db, router);
+            async move {
+                let (caller, prepared) = &*ground;
+                let by = Env::system().uuid();
+                let key = Key::new(caller, &context(), by, &["POST", "/servers", "k"], &[b"body"]);
+                let (headers, request_id) = (BTreeMap::new(), "req-1".to_owned());
+                let answer = Answer { status: 202, headers, body: Vec::new(), request_id };
+                let accepted = verbs.accept(caller, &context(), &prepared[side], Some((&key, answer))).await;
+                match accepted.map_err(sql)? {
+                    Accepted::Now => Ok(()),
+                    Accepted::Before(_) => Err(Error::Stale),
+                }
             }
         }
     };
-    let prepare = async |_: &Db, env: &Env| caller(env);
-    let look = async |db: &Db, caller: &Caller, ends: [End; 2], when: &str| {
+    let prepare = async |db: &Db, env: &Env| {
+        let (caller, verbs) = (caller(env), verbs(db, &router));
+        let prepared = async || verbs.prepare(&caller, &context(), wish("one")).await.expect("is legal");
+        let both = [prepared().await, prepared().await];
+        (caller, both)
+    };
+    let look = async |db: &Db, (caller, _): &(Caller, [Prepared; 2]), ends: [End; 2], when: &str| {
         assert_eq!(ends.iter().filter(|end| end.is_ok()).count(), 1, "{when}: {ends:?}");
         for sql in [
             "SELECT COUNT(*) FROM instance_mapping WHERE project = $1",
@@ -93,5 +102,5 @@ async fn two_creates_under_one_key() {
             assert_eq!(count(db, sql, caller.project.clone()).await, 1, "{when}: {sql}");
         }
     };
-    bed.interleave(prepare, create, create, look).await;
+    bed.interleave(prepare, create(0), create(1), look).await;
 }
