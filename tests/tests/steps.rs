@@ -13,10 +13,16 @@ use tests::cloud::{Cloud, Plan, caller, context, wish};
 use tests::eventually;
 use verbs::{Boot, Seen};
 
+/// Longest that anything may take to its outcome after a worker was killed: far more than it should on a machine that is
+/// not busy with four cases at a time.
+const OUTCOME: Duration = Duration::from_secs(30);
+
 /// What each case is run over: instances that boot, some of them refused by a cell first, one that fits
-/// nowhere, one that is deleted while it is built, one that is deleted while it runs, and three of other sizes.
+/// nowhere, one that is deleted while it is built, one that is deleted while it runs, three of other sizes, and three
+/// that are stopped, started and rebooted.
 struct Work {
     active: Vec<InstanceId>,
+    stopped: Vec<InstanceId>,
     /// To be confirmed.
     resized: Vec<InstanceId>,
     error: InstanceId,
@@ -37,10 +43,18 @@ struct Running {
     kept: InstanceId,
     /// Has another size, and gets back what it had.
     taken_back: InstanceId,
+    stopped: InstanceId,
+    /// Is stopped, and will be started.
+    started: InstanceId,
+    rebooted: InstanceId,
 }
 
 async fn resize(cloud: &Cloud, id: InstanceId) {
     cloud.verbs.resize(&caller(), &context(), id, ("2", None), None).await.expect("is accepted");
+}
+
+async fn act(cloud: &Cloud, id: InstanceId, action: Action) {
+    cloud.verbs.act(&caller(), &context(), id, action).await.expect("is accepted");
 }
 
 async fn is_in(cloud: &Cloud, id: InstanceId, cell: usize) -> bool {
@@ -56,6 +70,7 @@ async fn start() -> (Cloud, Running) {
     let cloud = Cloud::start(plan).await;
     let mut before = Work {
         active: vec![boot(&cloud, wish("runs")).await],
+        stopped: vec![],
         resized: vec![],
         error: boot(&cloud, Boot { flavor: "5".into(), ..wish("huge") }).await,
         deleted: vec![],
@@ -64,7 +79,7 @@ async fn start() -> (Cloud, Running) {
     settled(&cloud, "before the case", &before).await;
     // Those of other sizes are made anew, so they lie in the cell that goes on making containers.
     let (mut there, mut elsewhere) = (Vec::new(), Vec::new());
-    while there.len() < 3 {
+    while there.len() < 6 {
         assert!(elsewhere.len() < 60, "nothing comes to the second cell");
         let mut new = Vec::new();
         for n in 0..8 {
@@ -73,14 +88,25 @@ async fn start() -> (Cloud, Running) {
         before.active.extend(&new);
         settled(&cloud, "before the case", &before).await;
         for id in new {
-            if there.len() < 3 && is_in(&cloud, id, 1).await { there.push(id) } else { elsewhere.push(id) }
+            if there.len() < 6 && is_in(&cloud, id, 1).await { there.push(id) } else { elsewhere.push(id) }
         }
     }
     for id in elsewhere {
         cloud.verbs.delete(&caller(), &context(), id).await.expect("is accepted");
         before.active.retain(|active| *active != id);
     }
-    let running = Running { deleted, grown: there[0], kept: there[1], taken_back: there[2] };
+    let running = Running {
+        deleted,
+        grown: there[0],
+        kept: there[1],
+        taken_back: there[2],
+        stopped: there[3],
+        started: there[4],
+        rebooted: there[5],
+    };
+    act(&cloud, running.started, Action::Stop).await;
+    before.active.retain(|active| *active != running.started);
+    before.stopped.push(running.started);
     for id in [running.kept, running.taken_back] {
         resize(&cloud, id).await;
         before.active.retain(|active| *active != id);
@@ -93,7 +119,7 @@ async fn start() -> (Cloud, Running) {
 
 async fn work(cloud: &Cloud, running: Running) -> Work {
     let boot = async |wish| boot(cloud, wish).await;
-    let mut active = vec![running.kept, running.taken_back];
+    let mut active = vec![running.kept, running.taken_back, running.started, running.rebooted];
     // So many that it would be a wonder if none of them came to the cell that refuses.
     for n in 0..12 {
         active.push(boot(wish(&format!("a{n}"))).await);
@@ -103,11 +129,15 @@ async fn work(cloud: &Cloud, running: Running) -> Work {
     for id in [deleted, running.deleted] {
         cloud.verbs.delete(&caller(), &context(), id).await.expect("is accepted");
     }
+    act(cloud, running.stopped, Action::Stop).await;
+    act(cloud, running.started, Action::Start).await;
+    act(cloud, running.rebooted, Action::Reboot { hard: true }).await;
     resize(cloud, running.grown).await;
     for (id, action) in [(running.kept, Action::ConfirmResize), (running.taken_back, Action::RevertResize)] {
         cloud.verbs.decide_resize(&caller(), &context(), id, action, None).await.expect("is accepted");
     }
-    Work { active, resized: vec![running.grown], error, deleted: vec![deleted, running.deleted] }
+    let (stopped, resized) = (vec![running.stopped], vec![running.grown]);
+    Work { active, stopped, resized, error, deleted: vec![deleted, running.deleted] }
 }
 
 async fn settled(cloud: &Cloud, case: &str, work: &Work) {
@@ -125,6 +155,9 @@ async fn settled(cloud: &Cloud, case: &str, work: &Work) {
             for id in &work.active {
                 wrong.extend(Some(status(*id).await).filter(|status| status != "ACTIVE"));
             }
+            for id in &work.stopped {
+                wrong.extend(Some(status(*id).await).filter(|status| status != "SHUTOFF"));
+            }
             for id in &work.resized {
                 wrong.extend(Some(status(*id).await).filter(|status| status != "VERIFY_RESIZE"));
             }
@@ -139,7 +172,7 @@ async fn settled(cloud: &Cloud, case: &str, work: &Work) {
     .await;
     assert_eq!(
         cloud.engines().values().map(Vec::len).sum::<usize>(),
-        work.active.len() + work.resized.len(),
+        work.active.len() + work.stopped.len() + work.resized.len(),
         "{case}"
     );
 }
@@ -165,12 +198,14 @@ async fn fails_or_repeats(point: Point, mode: Mode) {
     settled(&cloud, &format!("{point} {mode:?}"), &work).await;
 }
 
-/// The worker stands still at the step and is then killed; another one takes over.
-async fn dies(point: Point, mode: Mode) {
+/// The worker stands still at the step and is then killed; another one takes over. How long it took from then on until
+/// all was as it has to be.
+async fn dies(point: Point, mode: Mode) -> Duration {
     let (mut cloud, running) = start().await;
     cloud.failpoints.arm(point, mode, 1);
     let work = work(&cloud, running).await;
     fired(&cloud, point).await;
+    let killed = cloud.env.monotonic();
     match point.0.split('.').next() {
         Some("superconductor") => {
             cloud.superconductors.remove(0).kill();
@@ -187,30 +222,47 @@ async fn dies(point: Point, mode: Mode) {
     }
     cloud.failpoints.release();
     settled(&cloud, &format!("{point} dies at {mode:?}"), &work).await;
+    cloud.env.monotonic() - killed
 }
 
-/// The worker stands still at the step, and its beat with it, until another has finished everything;
-/// then it goes on where it was.
+/// The worker stands still at the step, and its beat if it has one, until another has finished everything, and all that
+/// it may have in its hands is gone; then it goes on where it was.
 async fn zombie(point: Point, mode: Mode) {
     let (mut cloud, running) = start().await;
-    cloud.failpoints.arm(failpoint::BEAT, Mode::HoldBefore, 1);
-    fired(&cloud, failpoint::BEAT).await;
+    let is_above = point.0.starts_with("superconductor");
+    if is_above {
+        cloud.failpoints.arm(failpoint::BEAT, Mode::HoldBefore, 1);
+        fired(&cloud, failpoint::BEAT).await;
+    }
     cloud.failpoints.arm(point, mode, 1);
     let work = work(&cloud, running).await;
     fired(&cloud, point).await;
-    cloud.add_superconductor();
+    if is_above {
+        cloud.add_superconductor();
+    } else {
+        (0..2).for_each(|cell| cloud.add_conductor(cell));
+    }
     settled(&cloud, &format!("{point} before the zombie of {mode:?}"), &work).await;
-    let active = work.active[0];
-    cloud.verbs.delete(&caller(), &context(), active).await.expect("is accepted");
-    let rest = Work { active: work.active[1..].to_vec(), ..work };
+    for id in work.active.iter().chain(&work.stopped).chain(&work.resized) {
+        cloud.verbs.delete(&caller(), &context(), *id).await.expect("is accepted");
+    }
+    let rest = Work { active: vec![], stopped: vec![], resized: vec![], ..work };
     settled(&cloud, &format!("{point} before the zombie of {mode:?}, deleted"), &rest).await;
+    assert_eq!(cloud.failpoints.went_on(point), 0, "{point}: it still stands there");
     cloud.failpoints.release();
+    eventually(Duration::from_secs(30), &format!("{point}: the zombie of {mode:?} goes on"), async || {
+        if cloud.failpoints.went_on(point) > 0 { Ok(()) } else { Err("it stands still".into()) }
+    })
+    .await;
+    // Where it was after a commit, it has yet to send off what it took; another boot shows that it still works.
+    let last = boot(&cloud, wish("last")).await;
+    let rest = Work { active: vec![last], ..rest };
     settled(&cloud, &format!("{point} after the zombie of {mode:?}"), &rest).await;
 }
 
 /// Runs cases, four at a time.
-async fn in_fours<Fut: Future<Output = ()>>(cases: Vec<Fut>) {
-    futures::stream::iter(cases).for_each_concurrent(4, |case| case).await;
+async fn in_fours<Fut: Future>(cases: Vec<Fut>) -> Vec<Fut::Output> {
+    futures::stream::iter(cases).buffer_unordered(4).collect().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,14 +286,17 @@ async fn the_worker_may_die_at_every_step() {
             cases.push(dies(*point, mode));
         }
     }
-    in_fours(cases).await;
+    let mut took = in_fours(cases).await;
+    took.sort();
+    let (middle, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    eprintln!("from the kill until all have their outcome: {middle:?} in the middle, {longest:?} at most");
+    assert!(longest <= OUTCOME, "{longest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_may_repeat_every_step() {
     let mut cases = Vec::new();
-    let steps = failpoint::ALL.iter().filter(|point| point.0.starts_with("superconductor"));
-    for point in steps.filter(|point| **point != failpoint::BEAT) {
+    for point in failpoint::ALL.iter().filter(|point| **point != failpoint::BEAT) {
         for mode in [Mode::HoldBefore, Mode::HoldAfter] {
             cases.push(zombie(*point, mode));
         }

@@ -85,7 +85,7 @@ async fn batch(conductor: &Arc<Conductor>) -> Result<Done, Error> {
             Box::pin(async move { place(tx, from, limit, now).await })
         })
     };
-    let done = conductor.env.step(PLACE, write).await?;
+    let done = conductor.env.step_of(PLACE, write, |batch| batch.seen > 0).await?;
     let hosts: BTreeSet<HostId> = done.claimed.won.iter().map(|(_, host)| *host).collect();
     for host in hosts {
         conductor.bus.ring(Bell::Host(host));

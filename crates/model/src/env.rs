@@ -64,17 +64,39 @@ impl Env {
         Fut: Future<Output = Result<T, E>>,
         E: From<Fault>,
     {
+        self.step_of(point, run, |_| true).await
+    }
+
+    /// As [`Env::step`], of a step that may find nothing to do: then nothing happens to it after its commit, and it does
+    /// not run twice. `worked` tells.
+    pub async fn step_of<T, E, Fut>(
+        &self,
+        point: Point,
+        run: impl Fn() -> Fut,
+        worked: impl Fn(&T) -> bool,
+    ) -> Result<T, E>
+    where
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Fault>,
+    {
         if !failpoint::COMPILED {
             return run().await;
         }
         let Some(failpoints) = &self.failpoints else { return run().await };
-        failpoints.pass(point, Mode::FailBefore, Mode::HoldBefore).await?;
-        let mut done = run().await?;
-        if failpoints.doubles(point) {
-            done = run().await?;
+        let held = failpoints.pass(point, Mode::FailBefore, Mode::HoldBefore).await?;
+        let mut done = run().await;
+        if held {
+            failpoints.ended(point);
         }
-        failpoints.pass(point, Mode::FailAfter, Mode::HoldAfter).await?;
-        Ok(done)
+        if done.as_ref().is_ok_and(worked) {
+            if failpoints.doubles(point) {
+                done = run().await;
+            }
+            if failpoints.pass(point, Mode::FailAfter, Mode::HoldAfter).await? {
+                failpoints.ended(point);
+            }
+        }
+        done
     }
 
     /// Wall-clock time.

@@ -82,6 +82,7 @@ pub enum Mode {
 struct State {
     armed: BTreeMap<Point, (Mode, u32)>,
     fired: BTreeMap<Point, u64>,
+    ended: BTreeMap<Point, u64>,
     released: bool,
     wakers: Vec<Waker>,
 }
@@ -115,6 +116,15 @@ impl Failpoints {
         self.state().fired.get(&point).copied().unwrap_or_default()
     }
 
+    /// How many steps have stood still at a point, and have then come to their end or gone on.
+    pub fn went_on(&self, point: Point) -> u64 {
+        self.state().ended.get(&point).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn ended(&self, point: Point) {
+        *self.state().ended.entry(point).or_default() += 1;
+    }
+
     /// Lets everything that stands still go on, and disarms all points.
     pub fn release(&self) {
         let mut state = self.state();
@@ -141,9 +151,10 @@ impl Failpoints {
         Some(mode)
     }
 
-    pub(crate) async fn pass(&self, point: Point, fail: Mode, hold: Mode) -> Result<(), Fault> {
+    /// Fails or stands still, if that is what the point is armed for; true if it stood still.
+    pub(crate) async fn pass(&self, point: Point, fail: Mode, hold: Mode) -> Result<bool, Fault> {
         match self.take(point, &[fail, hold]) {
-            None => Ok(()),
+            None => Ok(false),
             Some(mode) if mode == fail => Err(Fault::unavailable(format!("failpoint {point}"))),
             Some(_) => {
                 std::future::poll_fn(|context| {
@@ -155,7 +166,7 @@ impl Failpoints {
                     Poll::Pending
                 })
                 .await;
-                Ok(())
+                Ok(true)
             }
         }
     }

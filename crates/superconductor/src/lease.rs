@@ -105,7 +105,7 @@ async fn round(shared: &Arc<Superconductor>) -> Result<(usize, bool), Error> {
             Box::pin(async move { lease(tx, &terms).await })
         })
     };
-    let (count, jobs) = match env.step(LEASE, write).await {
+    let (count, jobs) = match env.step_of(LEASE, write, |(count, _)| *count > 0).await {
         Ok(leased) => leased,
         Err(error) => {
             // It may be that tasks are ours and we do not know which: we give up the name they are under.
