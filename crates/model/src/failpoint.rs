@@ -33,6 +33,12 @@ macro_rules! points {
 }
 
 points! {
+    /// Instances are promised.
+    BOOT = "api.boot";
+    /// A deletion is promised.
+    DELETE = "api.delete";
+    /// An action is written into the instance's cell.
+    ACT = "api.act";
     /// Tasks are leased, counters bumped, bindings made.
     LEASE = "superconductor.lease";
     /// Builds that fit nowhere, as cells have published, are given back until that is newer than they are.

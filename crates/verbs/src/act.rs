@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cell_db::{actions, instances};
+use model::failpoint::ACT;
 use model::instance::{Action, Stage};
 use model::{Caller, CellId, Context, Fault, FaultKind, HostId, InstanceId};
 use router::CellHandle;
@@ -69,9 +70,9 @@ impl Verbs {
             }
             let (at, now) = (row.at, self.inner.env.now());
             let record = once.unwrap_or_else(|| self.inner.env.uuid());
-            let by = who.clone();
-            let written = cell
-                .write(move |tx| -> Work<'_, Option<HostId>> {
+            let write = || {
+                let by = who.clone();
+                cell.write(move |tx| -> Work<'_, Option<HostId>> {
                     let by = by.clone();
                     Box::pin(async move {
                         if !actions::record(tx, record, id, action, (&by.0, &by.1), now).await? {
@@ -80,8 +81,8 @@ impl Verbs {
                         instances::act(tx, id, at, action, &by.1.request_id, now).await
                     })
                 })
-                .await;
-            match written {
+            };
+            match self.inner.env.step(ACT, write).await {
                 Ok(host) => {
                     if let Some(host) = host {
                         cell.ring(Bell::Host(host));

@@ -6,6 +6,7 @@ use api_db::idempotency::{self, Answer, Known};
 use api_db::limits::{self, Effective};
 use api_db::state::{self, Build};
 use api_db::{Tx, audit, groups, mappings, quotas};
+use model::failpoint::BOOT;
 use model::instance::{Intent, Power, Stage, Task};
 use model::{
     At, Caller, Context, Extra, Fault, FaultKind, Instance, InstanceId, RequestSpec, TaskId, Timestamp,
@@ -123,9 +124,9 @@ impl Verbs {
         let answer = Arc::new(keyed.map(|(key, answer)| (key.clone(), answer)));
         let (who, stored, limits) =
             (Arc::new((caller.clone(), context.clone())), promises.clone(), inner.settings.quota);
-        let written = inner
-            .db
-            .write(move |tx| -> Work<'_, bool> {
+        let write = || {
+            let (stored, who, answer) = (stored.clone(), who.clone(), answer.clone());
+            inner.db.write(move |tx| -> Work<'_, bool> {
                 let (promises, who, answer) = (stored.clone(), who.clone(), answer.clone());
                 Box::pin(async move {
                     // First, so that whoever repeats the request waits here for the one that came before.
@@ -138,8 +139,8 @@ impl Verbs {
                     Ok(true)
                 })
             })
-            .await;
-        match written {
+        };
+        match inner.env.step(BOOT, write).await {
             Ok(true) => {}
             Ok(false) => {
                 let known = match key {

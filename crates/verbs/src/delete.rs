@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api_db::state::{self, Delete};
 use api_db::{Tx, audit, cells, mappings};
 use model::bug::{Bug, planted};
+use model::failpoint::DELETE;
 use model::{Caller, Context, Fault, InstanceId, TaskId, Timestamp};
 use rpc::Bell;
 use serde_json::json;
@@ -51,7 +52,7 @@ impl Verbs {
                 Box::pin(async move { accept(tx, ids, &who).await })
             })
         };
-        match write().await {
+        match env.step(DELETE, write).await {
             // Whether it was committed or not, the second time finds out: it is idempotent.
             Err(Error::Unknown(_)) if planted(Bug::UnknownIsDone) => {}
             Err(Error::Unknown(_)) => write().await?,
