@@ -16,6 +16,8 @@ mod disks;
 mod engines;
 #[path = "faults/herd.rs"]
 mod herd;
+#[path = "faults/hosts.rs"]
+mod hosts;
 #[path = "faults/messages.rs"]
 mod messages;
 

@@ -150,7 +150,7 @@ async fn it_dies_with_its_containers(estate: &mut Estate, services: &Services) {
 /// Has the engine remove a container of ours that is no instance, and does what an operator would do if it cannot:
 /// one of version 20.10 that was killed along with its containers and started again sometimes hangs on every
 /// removal for ever, its own command line's too, until it is started once more.
-fn removes(services: &Services, container: &str) {
+pub(crate) fn removes(services: &Services, container: &str) {
     for _ in 0..STARTS {
         match services.docker().try_cli_within(REMOVAL, &["rm", "--force", container]) {
             Ok(_) => return,
