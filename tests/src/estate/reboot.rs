@@ -1,4 +1,4 @@
-//! Processes that start after a boot of their machine.
+//! Processes that start otherwise than before.
 
 use std::process::Command;
 
@@ -11,6 +11,11 @@ use crate::skep;
 const BOOTED: &str = r#"mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@""#;
 
 impl Estate {
+    /// Has a process be given one more variable, which overrides the file, from its next start on.
+    pub fn vary(&mut self, name: &str, variable: &'static str, value: &str) {
+        self.role(name).variables.push((variable, value.to_owned()));
+    }
+
     /// Starts a process that is dead as after a boot of its machine: it reads another boot id than before. It is not
     /// waited for.
     ///

@@ -1,25 +1,26 @@
 //! API processes that are killed while callers ask, and callers who ask again until they are answered.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::estate::{Chance, Plan, User, id, server};
-use tests::{Estate, Reply, eventually, within};
+use tests::estate::{Chance, Plan, User, id, server, token};
+use tests::{Estate, Faults, Proxy, Reply, eventually, within};
 
-/// The longest that one caller asks again; an API process starts within two seconds.
+/// The longest that one caller asks again.
 const ANSWERED: Duration = Duration::from_secs(60);
-/// Until everything is at rest after the last kill (cases 10 to 12 are given 15 s, on an idle machine).
-const AT_REST: Duration = Duration::from_secs(40);
-/// After a kill of anything, at any step: the bar for create, delete, stop, start and reboot is 30 s.
+/// Until all is done after the last kill. The bar is 30 s, in which a dead worker's lease runs out too.
 const TERMINAL: Duration = Duration::from_secs(60);
 /// When a kill comes, counted from the moment when the callers begin.
 const MOMENT: Duration = Duration::from_millis(120);
-/// Kills of the API at least, and at most until the answer to a create was lost.
-const KILLS: (usize, usize) = (6, 40);
+/// Kills of the API, and creates under way at each.
+const KILLS: usize = 6;
+const CREATES: usize = 5;
+/// How long an API process of the second story may work on a request, in ms. An action whose process died is told to be
+/// worked on for so long and 5 s more.
+const REQUEST_MS: u64 = 5_000;
 
 /// Creates under a key, deletes and lists, each asked for until it is answered, while the only API process dies over
 /// and over: each key made one instance, each deletion ends gone, and lists walk on.
@@ -27,21 +28,71 @@ const KILLS: (usize, usize) = (6, 40);
 async fn the_api_may_die_under_load() {
     let _alone = crate::alone().await;
     let mut estate = Estate::start(Plan { cells: 2, ..Plan::default() }).await;
-    let mut chance = Chance::new();
     let alice = estate.user("alice");
     let mut stay = alice.boot_many("stay", 7).await;
     stay.reverse();
-    let mut made: BTreeMap<String, String> = BTreeMap::new();
-    let mut deleted: Vec<String> = Vec::new();
-    let (mut round, mut cut, mut lost) = (0, 0, 0);
-    while round < KILLS.0 || lost == 0 {
-        round += 1;
-        assert!(
-            round <= KILLS.1,
-            "in {round} rounds no answer to a create was lost; {cut} requests were cut"
-        );
-        let names: Vec<String> = (0..5).map(|n| format!("round{round}-{n}")).collect();
-        let going: Vec<String> = made.values().filter(|id| !deleted.contains(id)).take(2).cloned().collect();
+    let mut made = it_dies_after_the_commit(&mut estate).await;
+    let deleted = it_dies_at_any_moment(&mut estate, &stay, &mut made).await;
+    within(TERMINAL, async {
+        estate.ready("").await;
+        for id in &deleted {
+            alice.gone(id).await;
+        }
+        made.retain(|_, id| !deleted.contains(id));
+        let ids: Vec<String> = made.values().chain(&stay).cloned().collect();
+        let counts = alice.settle(&ids).await;
+        assert_eq!(counts.get("ACTIVE"), Some(&ids.len()), "{counts:?}");
+        let listed = alice.list().await;
+        assert_eq!(listed.len(), ids.len(), "what a lost answer promised is the same instance");
+        for (name, of) in &made {
+            let named: Vec<String> = listed.iter().filter(|one| one["name"] == json!(name)).map(id).collect();
+            assert_eq!(named, [of.clone()], "{name} was made once");
+        }
+        assert_eq!(estate.at_rest().await, ids.len(), "a container for each");
+    })
+    .await;
+    estate.clear(&["alice"]).await;
+}
+
+/// Creates are committed and their answers are on their way when it dies. Gives what was made, by name.
+async fn it_dies_after_the_commit(estate: &mut Estate) -> BTreeMap<String, String> {
+    let proxy = Proxy::before(&estate.url(0)).await;
+    proxy.set(Faults { stall_down: true, ..Faults::default() });
+    let there = |estate: &Estate| estate.api_database().number("SELECT count(*) FROM instance_mapping");
+    let before = there(estate);
+    let caller = Caller::of(&User::new(&proxy.url(&estate.url(0)), &token("alice")));
+    let names: Vec<String> = (0..CREATES).map(|n| format!("lost{n}")).collect();
+    let creates = join_all(names.iter().map(|name| caller.creates(name)));
+    let dies = async {
+        eventually(ANSWERED, "all are accepted", async || match there(estate) - before {
+            made if made == CREATES as i64 => Ok(()),
+            made => Err(format!("{made} of {CREATES} are")),
+        })
+        .await;
+        estate.kill("api1");
+        proxy.reset();
+        proxy.heal();
+        estate.run("api1");
+    };
+    let (created, ()) = tokio::join!(creates, dies);
+    let made = names.into_iter().zip(created).map(|(name, (id, again))| {
+        assert!(again, "{name} had been accepted before");
+        (name, id)
+    });
+    made.collect()
+}
+
+/// Gives what was deleted meanwhile.
+async fn it_dies_at_any_moment(
+    estate: &mut Estate,
+    stay: &[String],
+    made: &mut BTreeMap<String, String>,
+) -> Vec<String> {
+    let (alice, mut chance, mut deleted) = (estate.user("alice"), Chance::new(), Vec::new());
+    let (mut cut, mut lost) = (0, 0);
+    for round in 0..KILLS {
+        let names: Vec<String> = (0..CREATES).map(|n| format!("round{round}-{n}")).collect();
+        let going: Vec<String> = made.values().filter(|id| !deleted.contains(*id)).take(2).cloned().collect();
         let caller = Caller::of(&alice);
         let creates = join_all(names.iter().map(|name| caller.creates(name)));
         let deletes = join_all(going.iter().map(|id| caller.deletes(id)));
@@ -58,27 +109,9 @@ async fn the_api_may_die_under_load() {
         cut += caller.cut.load(Ordering::Relaxed);
         assert_eq!(listed, stay, "a list that is walked meanwhile tells of each once, newest first");
     }
-    eprintln!("{round} kills: {cut} requests were cut, {lost} answers to creates were lost");
-    within(AT_REST, async {
-        estate.ready("").await;
-        for id in &deleted {
-            alice.gone(id).await;
-        }
-        let left: BTreeMap<String, String> =
-            made.into_iter().filter(|(_, id)| !deleted.contains(id)).collect();
-        let ids: Vec<String> = left.values().chain(&stay).cloned().collect();
-        let counts = alice.settle(&ids).await;
-        assert_eq!(counts.get("ACTIVE"), Some(&ids.len()), "{counts:?}");
-        let listed = alice.list().await;
-        assert_eq!(listed.len(), ids.len(), "what a lost answer promised is the same instance");
-        for (name, of) in &left {
-            let named: Vec<String> = listed.iter().filter(|one| one["name"] == json!(name)).map(id).collect();
-            assert_eq!(named, [of.clone()], "{name} was made once");
-        }
-        assert_eq!(estate.at_rest().await, ids.len(), "a container for each");
-    })
-    .await;
-    estate.clear(&["alice"]).await;
+    eprintln!("{KILLS} kills: {cut} requests were cut, {lost} answers to creates were lost");
+    assert!(cut > 0, "it was asked while it was dead");
+    deleted
 }
 
 /// Stops, starts and reboots while a process of each kind dies; callers ask again under their key.
@@ -87,13 +120,16 @@ async fn actions_come_to_their_end_whoever_dies() {
     let _alone = crate::alone().await;
     let plan = Plan { cells: 1, superconductors: 2, conductors: 2, hosts: 2, ..Plan::default() };
     let mut estate = Estate::start(plan).await;
+    estate.vary("api1", "SKEP__API__REQUEST_DEADLINE_MS", &REQUEST_MS.to_string());
+    estate.bounce("api1");
+    estate.ready("").await;
     let mut chance = Chance::new();
     let alice = estate.user("alice");
-    let ids = alice.boot_many("busy", 24).await;
+    let ids = alice.boot_many("busy", 12).await;
     let counts = alice.settle(&ids).await;
-    assert_eq!(counts.get("ACTIVE"), Some(&24), "{counts:?}");
-    let (mut runs, rest) = ids.split_at(8);
-    let (mut stands, rebooted) = rest.split_at(8);
+    assert_eq!(counts.get("ACTIVE"), Some(&12), "{counts:?}");
+    let (mut runs, rest) = ids.split_at(4);
+    let (mut stands, rebooted) = rest.split_at(4);
     for id in stands {
         alice.act(id, json!({"os-stop": null})).await.expect(202);
     }
@@ -125,7 +161,7 @@ async fn actions_come_to_their_end_whoever_dies() {
             for id in stands.iter().chain(rebooted) {
                 alice.reaches(id, "ACTIVE").await;
             }
-            assert_eq!(estate.at_rest().await, 24, "{kind}");
+            assert_eq!(estate.at_rest().await, 12, "{kind}");
         })
         .await;
         for (id, before) in rebooted.iter().zip(before) {
@@ -147,20 +183,20 @@ fn started_at(estate: &Estate, id: &str) -> String {
 /// One who asks until somebody answers.
 struct Caller {
     user: User,
-    /// Requests that got no answer, or one that says to come again.
-    cut: Arc<AtomicU64>,
+    /// Requests that got no answer, or one that says when to come again.
+    cut: AtomicU64,
 }
 
 impl Caller {
     fn of(user: &User) -> Self {
-        Self { user: user.clone(), cut: Arc::default() }
+        Self { user: user.clone(), cut: AtomicU64::default() }
     }
 
-    /// Asks until the answer is another one than 503.
+    /// Asks until the answer does not say when to come again.
     async fn asks(&self, what: &str, mut ask: impl AsyncFnMut() -> anyhow::Result<Reply>) -> Reply {
         eventually(ANSWERED, &format!("{what} is answered"), async || {
             let failed = match ask().await {
-                Ok(reply) if reply.status.as_u16() != 503 => return Ok(reply),
+                Ok(reply) if reply.header("Retry-After").is_none() => return Ok(reply),
                 Ok(reply) => reply.body.to_string(),
                 Err(error) => format!("{error:#}"),
             };
