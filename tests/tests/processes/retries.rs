@@ -46,7 +46,7 @@ async fn the_api_may_die_under_load() {
         assert_eq!(listed.len(), ids.len(), "what a lost answer promised is the same instance");
         for (name, of) in &made {
             let named: Vec<String> = listed.iter().filter(|one| one["name"] == json!(name)).map(id).collect();
-            assert_eq!(named, [of.clone()], "{name} was made once");
+            assert_eq!(named, std::slice::from_ref(of), "{name} was made once");
         }
         assert_eq!(estate.at_rest().await, ids.len(), "a container for each");
     })
