@@ -59,3 +59,16 @@ async fn all_active(estate: &Estate, ids: &[String], containers: usize) {
     assert_eq!(counts.get("ACTIVE"), Some(&ids.len()), "{counts:?}");
     assert_eq!(estate.at_rest().await, containers);
 }
+
+/// Waits until the cloud tells of so many hosts that are ready.
+async fn hosts_ready(estate: &Estate, wanted: u64) {
+    let operator = estate.user("operator");
+    eventually(SHOWS, &format!("{wanted} hosts are ready"), async || {
+        let status = operator.get("/admin/v1/status").await?;
+        match status["totals"]["hosts_ready"].as_u64() {
+            Some(ready) if ready == wanted => Ok(()),
+            _ => Err(status["totals"].to_string()),
+        }
+    })
+    .await;
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::estate::{Plan, User, server};
 use tests::{Estate, Faults, Part, Services, eventually, within};
 
-use crate::{SHOWS, all_active};
+use crate::{SHOWS, all_active, hosts_ready};
 
 /// Until all is done after the last reply was lost (case 31: 8 s, for half as many instances).
 const ADOPTED: Duration = Duration::from_secs(30);
@@ -67,15 +67,7 @@ async fn it_freezes(estate: &mut Estate, services: &Services) {
     let meanwhile = alice.boot_many("meanwhile", 3).await;
     alice.delete(&old[0]).await;
     alice.act(&old[1], json!({"os-stop": null})).await.expect(202);
-    let operator = estate.user("operator");
-    eventually(SHOWS, "the host is said not to be ready", async || {
-        let status = operator.get("/admin/v1/status").await?;
-        match status["totals"]["hosts_ready"].as_u64() {
-            Some(0) => Ok(()),
-            _ => Err(status["totals"].to_string()),
-        }
-    })
-    .await;
+    hosts_ready(estate, 0).await;
     services.thaw(Part::Docker);
     within(THAWED, async {
         estate.ready("").await;

@@ -44,6 +44,8 @@ async fn fifty_agents_come_back_at_once() {
     for (agent, before) in agents.iter().zip(before) {
         crate::felt(&estate, agent, before).await;
     }
+    // Else it would say nothing that they are ready afterwards.
+    crate::hosts_ready(&estate, 0).await;
     let env = Env::system();
     let start = env.monotonic();
     estate.proxies().broker.heal();

@@ -10,7 +10,7 @@ use tests::estate::{Plan, User, server};
 use tests::{Docker, Estate, Part, Services, eventually, within};
 
 use crate::engines::removes;
-use crate::{SHOWS, all_active};
+use crate::{SHOWS, all_active, hosts_ready};
 
 const AGENT: &str = "agent-cell1-h1";
 /// Until everything is adopted after an engine's death (case 30 is given 10 s, on an idle machine).
@@ -142,19 +142,6 @@ fn always(name: &str) -> serde_json::Value {
     let mut wish = server(name);
     wish["skep"]["restart"] = json!("always");
     wish
-}
-
-/// Waits until the cloud tells of so many hosts that are ready.
-async fn hosts_ready(estate: &Estate, wanted: u64) {
-    let operator = estate.user("operator");
-    eventually(SHOWS, &format!("{wanted} hosts are ready"), async || {
-        let status = operator.get("/admin/v1/status").await?;
-        match status["totals"]["hosts_ready"].as_u64() {
-            Some(ready) if ready == wanted => Ok(()),
-            _ => Err(status["totals"].to_string()),
-        }
-    })
-    .await;
 }
 
 /// Instances' containers that run: id, process and time of the last start of each.
