@@ -29,4 +29,4 @@ pub use place::{Folder, free_port, root, skep, sources, unique};
 pub use process::{Process, Signal};
 pub use proxy::{Faults, Proxy};
 pub use services::{Database, Docker, Part, Postgres, Rabbit, Services, Vhost, docker, postgres, rabbit};
-pub use wait::{eventually, eventually_blocking};
+pub use wait::{eventually, eventually_blocking, within};

@@ -9,6 +9,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
+tokio::task_local! {
+    /// When all waits of this task must have found what they look for: a clock, and its time.
+    static END: (Env, Duration);
+}
+
+/// Holds everything that `work` waits for by [`eventually`] to one bound, counted from here, however much longer each
+/// of its waits might take alone. What `work` spawns is not held to it.
+pub async fn within<T>(bound: Duration, work: impl Future<Output = T>) -> T {
+    let env = Env::system();
+    let end = env.monotonic() + bound;
+    END.scope((env, end), work).await
+}
+
 /// Looks again and again until `look` answers `Ok`, and returns what it answered.
 ///
 /// `Err` says what was seen instead. A look that hangs is cut off at the deadline.
@@ -70,6 +83,8 @@ impl Wait {
     fn new(deadline: Duration) -> Self {
         let env = Env::system();
         let start = env.monotonic();
+        let bound = END.try_with(|(env, end)| end.saturating_sub(env.monotonic())).unwrap_or(Duration::MAX);
+        let deadline = deadline.min(bound);
         Self { env, start, deadline, pause: FIRST_PAUSE, looks: 0, last: "nothing".into() }
     }
 
@@ -134,6 +149,22 @@ mod tests {
                 return Err::<(), _>("shut".into());
             }
             std::future::pending().await
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the second door: not within")]
+    async fn all_waits_of_a_bound_share_it() {
+        let shut = async || Err::<(), _>("shut".into());
+        within(Duration::from_millis(120), async {
+            let mut looks = 0;
+            eventually(Duration::from_secs(60), "the first door", async || {
+                looks += 1;
+                if looks == 3 { Ok(()) } else { Err("shut".into()) }
+            })
+            .await;
+            eventually(Duration::from_secs(60), "the second door", shut).await;
         })
         .await;
     }

@@ -15,6 +15,8 @@ mod health;
 mod life;
 #[path = "processes/outages.rs"]
 mod outages;
+#[path = "processes/retries.rs"]
+mod retries;
 #[path = "processes/slots.rs"]
 mod slots;
 #[path = "processes/trial.rs"]

@@ -8,6 +8,7 @@ mod config;
 mod containers;
 mod grow;
 mod proxies;
+mod reboot;
 mod user;
 
 use std::collections::BTreeMap;
@@ -224,9 +225,13 @@ impl Estate {
     /// # Panics
     /// If it cannot be started.
     pub fn run(&mut self, name: &str) {
+        self.run_by(name, Command::new(skep()));
+    }
+
+    /// Starts a process by a command, the arguments of `skep` added.
+    fn run_by(&mut self, name: &str, mut command: Command) {
         let path = self.folder.path().to_owned();
         let role = self.role(name);
-        let mut command = Command::new(skep());
         command.arg(role.verb).arg("--config").arg(path.join(&role.config)).env_clear();
         for (variable, value) in &role.variables {
             command.env(variable, value);

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{Client, Reply, eventually};
 
-/// The longest that one instance may take to reach a state, a worker's lease included.
+/// The longest that one instance may take to reach a state, a worker's lease included. What follows a fault is held to
+/// less by its case: [`crate::within`].
 const OUTCOME: Duration = Duration::from_secs(90);
 /// The longest that a request may take.
 const REQUEST: Duration = Duration::from_secs(20);
@@ -53,6 +54,11 @@ impl User {
             .header("OpenStack-API-Version", "compute 2.90")
             .header("X-Skep-API", "1");
         Self { client }
+    }
+
+    /// The same caller, who waits no longer than this for each answer.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { client: self.client.deadline(deadline) }
     }
 
     /// The client itself, for requests with another deadline or other expectations.

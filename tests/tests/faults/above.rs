@@ -1,12 +1,21 @@
 //! The API level is away while a cell goes on.
 
 use std::process::Command;
+use std::time::Duration;
 
+use model::Env;
 use serde_json::json;
 use tests::estate::{Plan, User, server};
-use tests::{Estate, Signal, eventually};
+use tests::{Estate, Signal, eventually, within};
 
 use crate::SHOWS;
+
+/// How long the API level is away (case 33).
+const AWAY: Duration = Duration::from_secs(30);
+/// Until a container runs again by its policy (case 33: 5 s).
+const RESTARTED: Duration = Duration::from_secs(10);
+/// Until all is told after the API level is back.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// No API, no superconductor: a container dies and is started again by its host, the cell learns of it, and
 /// what was accepted before is finished by the cell; afterwards all of it is told.
@@ -30,6 +39,8 @@ async fn cells_go_on_without_the_api_level() {
         some => Err(format!("{some} of 5 are")),
     })
     .await;
+    let env = Env::system();
+    let since = env.monotonic();
     for name in ["api1", "superconductor1"] {
         estate.kill(name);
     }
@@ -41,7 +52,7 @@ async fn cells_go_on_without_the_api_level() {
     let pid = process(&container);
     let killed = Command::new("kill").args(["-KILL", &pid]).status();
     assert!(killed.is_ok_and(|status| status.success()), "the container's process is killed");
-    eventually(SHOWS, "the container runs again", async || match process(&container) {
+    eventually(RESTARTED, "the container runs again", async || match process(&container) {
         now if now == pid || now == "0" => Err(format!("its process is {now}")),
         _ => Ok(()),
     })
@@ -55,13 +66,18 @@ async fn cells_go_on_without_the_api_level() {
         }
     })
     .await;
+    // The length of the fault, not a wait for anything.
+    tokio::time::sleep(AWAY.saturating_sub(env.monotonic() - since)).await;
     for name in ["api1", "superconductor1"] {
         estate.run(name);
     }
-    estate.ready("").await;
-    let server = alice.restarted(&id, 1, SHOWS).await;
-    assert_eq!(server["status"], "ACTIVE");
-    User::published(&server).answers().await;
-    crate::all_active(&estate, &others, 5).await;
+    within(TOLD, async {
+        estate.ready("").await;
+        let server = alice.restarted(&id, 1, SHOWS).await;
+        assert_eq!(server["status"], "ACTIVE");
+        User::published(&server).answers().await;
+        crate::all_active(&estate, &others, 5).await;
+    })
+    .await;
     estate.clear(&["alice"]).await;
 }

@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::estate::{Plan, User, id, server};
-use tests::{Estate, Faults, Part, Proxy, Services, eventually};
+use tests::{Estate, Faults, Part, Proxy, Services, eventually, within};
 
 use crate::{SHOWS, all_active};
 
 /// The message that commits, as PostgreSQL's protocol has it (a simple query, ended by a zero byte).
 const COMMIT: &[u8] = b"COMMIT\0";
+/// Until all is done after a cell's database is back (case 21: 15 s).
+const BACK: Duration = Duration::from_secs(30);
+/// Until all is done after a slow one is as fast as ever (case 23: 20 s).
+const FAST: Duration = Duration::from_secs(40);
+/// Until all is done after the last connection was cut (case 24: 10 s, for half as many instances).
+const WHOLE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_may_die_be_slow_and_lose_connections() {
@@ -32,13 +38,13 @@ async fn it_dies(estate: &Estate, services: &Services) {
     let meanwhile = alice.boot_many("meanwhile", 4).await;
     services.start(Part::Postgres);
     let ids = [before, meanwhile].concat();
-    all_active(estate, &ids, 10).await;
+    within(BACK, all_active(estate, &ids, 10)).await;
     for id in &ids {
         alice.delete(id).await;
     }
     services.kill(Part::Postgres);
     services.start(Part::Postgres);
-    estate.clear(&["alice"]).await;
+    within(BACK, estate.clear(&["alice"])).await;
 }
 
 /// Every packet of one cell's database is 200 ms late: users of the other cell notice nothing, and what
@@ -68,12 +74,15 @@ async fn it_is_slow(estate: &Estate) {
     })
     .await;
     estate.proxies().cell.heal();
-    for id in &ids {
-        alice.gone(id).await;
-    }
-    let counts = alice.settle(&late).await;
-    assert_eq!(counts.get("ACTIVE"), Some(&4), "{counts:?}");
-    estate.at_rest().await;
+    within(FAST, async {
+        for id in &ids {
+            alice.gone(id).await;
+        }
+        let counts = alice.settle(&late).await;
+        assert_eq!(counts.get("ACTIVE"), Some(&4), "{counts:?}");
+        estate.at_rest().await;
+    })
+    .await;
     estate.clear(&["alice"]).await;
 }
 
@@ -85,9 +94,7 @@ async fn an_answer_to_a_commit_is_lost(estate: &Estate) {
     let ids = each_at_most_once(&alice, "above", 8).await;
     used_up(&estate.proxies().api, 12).await;
     estate.proxies().api.heal();
-    let counts = alice.settle(&ids).await;
-    assert_eq!(counts.get("ACTIVE"), Some(&ids.len()), "{counts:?}");
-    estate.at_rest().await;
+    within(WHOLE, all_active(estate, &ids, ids.len())).await;
     estate.proxies().cell.set(lost(12));
     let more = alice.boot_many("below", 6).await;
     for id in &ids {
@@ -95,10 +102,13 @@ async fn an_answer_to_a_commit_is_lost(estate: &Estate) {
     }
     used_up(&estate.proxies().cell, 12).await;
     estate.proxies().cell.heal();
-    for id in &ids {
-        alice.gone(id).await;
-    }
-    all_active(estate, &more, 6).await;
+    within(WHOLE, async {
+        for id in &ids {
+            alice.gone(id).await;
+        }
+        all_active(estate, &more, 6).await;
+    })
+    .await;
     estate.proxies().api.set(lost(6));
     for id in &more {
         // What nobody can tell may be asked for again.
@@ -114,7 +124,7 @@ async fn an_answer_to_a_commit_is_lost(estate: &Estate) {
     }
     used_up(&estate.proxies().api, 6).await;
     estate.proxies().api.heal();
-    estate.clear(&["alice"]).await;
+    within(WHOLE, estate.clear(&["alice"])).await;
 }
 
 /// Boots under other names until so many are accepted: an answer is 202 or 503, and each name exists once
@@ -167,8 +177,7 @@ async fn connections_break_anywhere(estate: &Estate) {
         used_up(cell, 15).await;
         api.heal();
         cell.heal();
-        let counts = alice.settle(&ids).await;
-        assert_eq!(counts.get("ACTIVE"), Some(&ids.len()), "{counts:?}");
+        within(WHOLE, all_active(estate, &ids, ids.len())).await;
         estate.clear(&["alice"]).await;
     }
 }
@@ -185,10 +194,13 @@ async fn the_api_database_falls_silent(estate: &mut Estate) {
     assert!(matches!(reply.status.as_u16(), 202 | 503), "{}: {}", reply.status, reply.body);
     estate.proxies().api.heal();
     estate.proxies().api.reset();
-    estate.ready("").await;
-    let after = alice.boot_many("again", 2).await;
-    let counts = alice.settle(&after).await;
-    assert_eq!(counts.get("ACTIVE"), Some(&2), "{counts:?}");
-    estate.at_rest().await;
+    within(WHOLE, async {
+        estate.ready("").await;
+        let after = alice.boot_many("again", 2).await;
+        let counts = alice.settle(&after).await;
+        assert_eq!(counts.get("ACTIVE"), Some(&2), "{counts:?}");
+        estate.at_rest().await;
+    })
+    .await;
     estate.clear(&["alice"]).await;
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::estate::{Plan, User, server};
-use tests::{Estate, Faults, Part, Services, eventually};
+use tests::{Estate, Faults, Part, Services, eventually, within};
 
-use crate::{SHOWS, all_active};
+use crate::{SHOWS, all_active, hosts_ready};
 
+/// Until all is done after the last reply was lost (case 31: 8 s, for half as many instances).
+const ADOPTED: Duration = Duration::from_secs(30);
+/// Until all is done after an engine goes on (case 29: 25 s with the freeze itself).
+const THAWED: Duration = Duration::from_secs(40);
 /// Seconds in which an engine that works has removed a container, also on a machine that is busy.
 const REMOVAL: u32 = 20;
 /// How often an engine that does not is started again.
@@ -41,17 +45,17 @@ async fn its_replies_are_lost(estate: &Estate) {
     engine.set(lose(b"/containers/create"));
     let mut ids = alice.boot_many("made", 4).await;
     lost("create").await;
-    all_active(estate, &ids, 4).await;
+    within(ADOPTED, all_active(estate, &ids, 4)).await;
     engine.set(lose(b"/start"));
     ids.extend(alice.boot_many("started", 4).await);
     lost("start").await;
-    all_active(estate, &ids, 8).await;
+    within(ADOPTED, all_active(estate, &ids, 8)).await;
     engine.set(lose(b"DELETE /"));
     for id in &ids {
         alice.delete(id).await;
     }
     lost("delete").await;
-    estate.clear(&["alice"]).await;
+    within(ADOPTED, estate.clear(&["alice"])).await;
 }
 
 /// It accepts connections and answers nothing, and then goes on.
@@ -63,22 +67,17 @@ async fn it_freezes(estate: &mut Estate, services: &Services) {
     let meanwhile = alice.boot_many("meanwhile", 3).await;
     alice.delete(&old[0]).await;
     alice.act(&old[1], json!({"os-stop": null})).await.expect(202);
-    let operator = estate.user("operator");
-    eventually(SHOWS, "the host is said not to be ready", async || {
-        let status = operator.get("/admin/v1/status").await?;
-        match status["totals"]["hosts_ready"].as_u64() {
-            Some(0) => Ok(()),
-            _ => Err(status["totals"].to_string()),
-        }
+    hosts_ready(estate, 0).await;
+    services.thaw(Part::Docker);
+    within(THAWED, async {
+        estate.ready("").await;
+        alice.gone(&old[0]).await;
+        alice.reaches(&old[1], "SHUTOFF").await;
+        let counts = alice.settle(&meanwhile).await;
+        assert_eq!(counts.get("ACTIVE"), Some(&3), "{counts:?}");
+        estate.at_rest().await;
     })
     .await;
-    services.thaw(Part::Docker);
-    estate.ready("").await;
-    alice.gone(&old[0]).await;
-    alice.reaches(&old[1], "SHUTOFF").await;
-    let counts = alice.settle(&meanwhile).await;
-    assert_eq!(counts.get("ACTIVE"), Some(&3), "{counts:?}");
-    estate.at_rest().await;
     estate.clear(&["alice"]).await;
 }
 
@@ -150,7 +149,7 @@ async fn it_dies_with_its_containers(estate: &mut Estate, services: &Services) {
 /// Has the engine remove a container of ours that is no instance, and does what an operator would do if it cannot:
 /// one of version 20.10 that was killed along with its containers and started again sometimes hangs on every
 /// removal for ever, its own command line's too, until it is started once more.
-fn removes(services: &Services, container: &str) {
+pub(crate) fn removes(services: &Services, container: &str) {
     for _ in 0..STARTS {
         match services.docker().try_cli_within(REMOVAL, &["rm", "--force", container]) {
             Ok(_) => return,

@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use model::Env;
 use tests::estate::{Engine, Plan, server};
-use tests::{Estate, Faults, eventually};
+use tests::{Estate, Faults, eventually, within};
+
+/// Until all agents have told everything, and until all is at rest after that (case 34: synced within 30 s).
+const SYNCED: Duration = Duration::from_secs(30);
 
 /// Their broker and their conductor go away together and come back together; deletes that were accepted
 /// meanwhile are carried out. It tells how long the return took.
@@ -41,10 +44,12 @@ async fn fifty_agents_come_back_at_once() {
     for (agent, before) in agents.iter().zip(before) {
         crate::felt(&estate, agent, before).await;
     }
+    // Else it would say nothing that they are ready afterwards.
+    crate::hosts_ready(&estate, 0).await;
     let env = Env::system();
     let start = env.monotonic();
     estate.proxies().broker.heal();
-    eventually(Duration::from_secs(180), "all agents have told everything", async || {
+    eventually(SYNCED, "all agents have told everything", async || {
         let mut left = 0.0;
         for agent in &agents {
             left += estate.metric(agent, "skep_agent_unreported").await?;
@@ -57,9 +62,12 @@ async fn fifty_agents_come_back_at_once() {
     })
     .await;
     eprintln!("50 agents with {} instances were back after {:?}", ids.len(), env.monotonic() - start);
-    for id in &ids[..100] {
-        alice.gone(id).await;
-    }
-    estate.at_rest().await;
+    within(SYNCED, async {
+        for id in &ids[..100] {
+            alice.gone(id).await;
+        }
+        estate.at_rest().await;
+    })
+    .await;
     eprintln!("all of it was at rest after {:?}", env.monotonic() - start);
 }

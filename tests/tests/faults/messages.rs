@@ -8,9 +8,18 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use model::Env;
 use tests::estate::Plan;
-use tests::{Estate, eventually};
+use tests::{Estate, eventually, within};
 
 use crate::{SHOWS, all_active};
+
+/// Until all is done after the last message was doubled, whose copy comes 12 s later (case 27: 20 s).
+const ORDERED: Duration = Duration::from_secs(40);
+/// Until rubbish is out of a vhost's queues (case 28: 8 s).
+const CONSUMED: Duration = Duration::from_secs(16);
+/// How many of the messages that are put into a conductor's queue nobody can read.
+const UNREADABLE: f64 = 10.0;
+/// How often one message is delivered at most before it is parked (case 28).
+const DELIVERIES: f64 = 5.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_may_come_twice_late_disordered_and_unreadable() {
@@ -71,10 +80,13 @@ async fn they_come_twice_late_and_disordered(estate: &Estate) {
         let stolen = tokio::time::timeout(SHOWS, thief).await.expect("in time").expect("steals");
         assert!(stolen > 0, "messages were doubled");
     }
-    for id in &ids[..4] {
-        alice.gone(id).await;
-    }
-    all_active(estate, &ids[4..], 8).await;
+    within(ORDERED, async {
+        for id in &ids[..4] {
+            alice.gone(id).await;
+        }
+        all_active(estate, &ids[4..], 8).await;
+    })
+    .await;
     estate.clear(&["alice"]).await;
 }
 
@@ -87,7 +99,8 @@ async fn put(channel: &Channel, queue: &str, data: &[u8], properties: BasicPrope
     }
 }
 
-/// Rubbish in every queue that there is: consumers live on, and nothing is held up.
+/// Rubbish in every queue that there is: consumers live on, and nothing is held up. What comes to conductors and cannot
+/// be read is parked, counted and logged.
 async fn nobody_can_read_them(estate: &mut Estate) {
     let alice = estate.user("alice");
     let ids = alice.boot_many("before", 2).await;
@@ -104,7 +117,8 @@ async fn nobody_can_read_them(estate: &mut Estate) {
         let (_connection, channel) = channel(vhost.url()).await;
         let queues = vhost.queues();
         assert!(!queues.is_empty());
-        for (queue, ..) in queues {
+        // Nobody consumes where unreadable messages lie; what comes there is counted below.
+        for (queue, ..) in queues.into_iter().filter(|(name, ..)| name != "parking") {
             for body in rubbish {
                 for properties in [
                     BasicProperties::default(),
@@ -117,7 +131,7 @@ async fn nobody_can_read_them(estate: &mut Estate) {
                 }
             }
         }
-        eventually(SHOWS, "all of it is consumed", async || {
+        eventually(CONSUMED, "all of it is consumed", async || {
             let queues = vhost.queues();
             let left: Vec<_> =
                 queues.iter().filter(|(name, messages, _)| name != "parking" && *messages > 0).collect();
@@ -127,9 +141,27 @@ async fn nobody_can_read_them(estate: &mut Estate) {
     }
     let ids = [ids, alice.boot_many("after", 4).await].concat();
     all_active(estate, &ids, 6).await;
+    for cell in 1..=estate.plan.cells {
+        it_is_parked(estate, cell).await;
+    }
     for name in estate.names("") {
         assert!(estate.process(&name).ended().is_none(), "{name} lives on");
     }
     estate.ready("").await;
     estate.clear(&["alice"]).await;
+}
+
+/// All rubbish that came to a cell's conductor, but for a call that it only does not know, is in the parking queue, after
+/// no more deliveries than there may be; and the operator is told.
+async fn it_is_parked(estate: &Estate, cell: usize) {
+    let conductor = format!("conductor-cell{cell}");
+    let parked = estate.vhosts()[cell].queues().into_iter().find(|(name, ..)| name == "parking");
+    let (_, parked, _) = parked.expect("there is a place for it");
+    let parked = parked as f64;
+    let unreadable = estate.metric(&conductor, "skep_rpc_unreadable_total").await.expect("is told");
+    assert!(parked >= UNREADABLE, "{conductor} parked {parked} of {UNREADABLE}");
+    assert!(unreadable >= parked, "{parked} are parked, {unreadable} are counted");
+    assert!(unreadable <= UNREADABLE * DELIVERIES, "{unreadable} deliveries of {UNREADABLE}");
+    let logged = estate.logs(&conductor);
+    assert!(logged.contains("a request cannot be read"), "{logged}");
 }

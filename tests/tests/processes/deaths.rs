@@ -4,10 +4,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tests::estate::{Chance, Engine, Plan};
-use tests::{Estate, Signal, eventually};
+use tests::{Estate, Signal, eventually, within};
 
 /// How long one kill is waited for: the load of fifty boots takes some ten times as long.
 const WITHIN: Duration = Duration::from_millis(1_200);
+/// Until all is done after the last kill. The bar is 30 s, in which a dead worker's lease runs out too.
+const TERMINAL: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_in_the_middle_of_boots_and_deletes_lose_and_leak_nothing() {
@@ -19,15 +21,18 @@ async fn kills_in_the_middle_of_boots_and_deletes_lose_and_leak_nothing() {
         let alice = estate.user("alice");
         let ids = alice.boot_many(kind, 50).await;
         bounce_some(&mut estate, &mut chance, kind, 6).await;
-        let counts = alice.settle(&ids).await;
-        let (active, error) = (count(&counts, "ACTIVE"), count(&counts, "ERROR"));
-        assert_eq!(active + error, 50, "{kind}: {counts:?}");
-        assert_eq!(estate.at_rest().await, active, "{kind}: a container for each that is ACTIVE");
+        within(TERMINAL, async {
+            let counts = alice.settle(&ids).await;
+            let (active, error) = (count(&counts, "ACTIVE"), count(&counts, "ERROR"));
+            assert_eq!(active + error, 50, "{kind}: {counts:?}");
+            assert_eq!(estate.at_rest().await, active, "{kind}: a container for each that is ACTIVE");
+        })
+        .await;
         for id in &ids {
             alice.delete(id).await;
         }
         bounce_some(&mut estate, &mut chance, kind, 3).await;
-        estate.clear(&["alice"]).await;
+        within(TERMINAL, estate.clear(&["alice"])).await;
     }
     estate.ready("").await;
     conductors_share_their_cell(&estate).await;
@@ -69,9 +74,12 @@ async fn one_conductor_of_each_cell_dies(estate: &mut Estate, chance: &mut Chanc
         }
     };
     let (ids, ()) = tokio::join!(alice.boot_many("half", 50), deaths);
-    let counts = alice.settle(&ids).await;
-    assert_eq!(count(&counts, "ACTIVE"), 50, "{counts:?}");
-    assert_eq!(estate.at_rest().await, 50);
+    within(TERMINAL, async {
+        let counts = alice.settle(&ids).await;
+        assert_eq!(count(&counts, "ACTIVE"), 50, "{counts:?}");
+        assert_eq!(estate.at_rest().await, 50);
+    })
+    .await;
     estate.clear(&["alice"]).await;
     for name in &dead {
         estate.run(name);
@@ -118,10 +126,13 @@ async fn all_die_with_a_hundred_boots_in_flight(estate: &mut Estate) {
     for name in estate.names("superconductor") {
         estate.run(&name);
     }
-    let counts = alice.settle(&ids).await;
-    assert_eq!(count(&counts, "ACTIVE"), 100, "{counts:?}");
-    estate.at_rest().await;
-    pretended(estate, 100).await;
+    within(TERMINAL, async {
+        let counts = alice.settle(&ids).await;
+        assert_eq!(count(&counts, "ACTIVE"), 100, "{counts:?}");
+        estate.at_rest().await;
+        pretended(estate, 100).await;
+    })
+    .await;
     estate.clear(&["alice"]).await;
 }
 
@@ -134,9 +145,12 @@ async fn one_stands_still_past_its_lease(estate: &mut Estate) {
     let name = holder(estate).await;
     estate.process(&name).signal(Signal::Stop);
     estate.signal("conductor", Signal::Cont);
-    let counts = alice.settle(&ids).await;
-    assert_eq!(count(&counts, "ACTIVE"), 60, "{counts:?}");
-    estate.at_rest().await;
+    within(TERMINAL, async {
+        let counts = alice.settle(&ids).await;
+        assert_eq!(count(&counts, "ACTIVE"), 60, "{counts:?}");
+        estate.at_rest().await;
+    })
+    .await;
     assert_eq!(registered(estate, &name), 0, "it was declared dead");
     for id in &ids[..20] {
         alice.delete(id).await;
@@ -184,7 +198,7 @@ async fn one_stands_still_in_a_transaction(estate: &mut Estate) {
     estate.process("superconductor1").signal(Signal::Stop);
     drop(locking);
     estate.run("superconductor2");
-    let counts = alice.settle(&ids).await;
+    let counts = within(TERMINAL, alice.settle(&ids)).await;
     assert_eq!(count(&counts, "ACTIVE"), 20, "{counts:?}");
     estate.process("superconductor1").signal(Signal::Cont);
     estate.ready("superconductor").await;

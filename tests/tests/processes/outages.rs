@@ -5,7 +5,20 @@ use std::time::Duration;
 use model::Env;
 use serde_json::json;
 use tests::estate::{Chance, Plan, User, server};
-use tests::{Estate, Part, Services, eventually};
+use tests::{Estate, Part, Services, eventually, within};
+
+/// Until 65 boots are done after the broker was killed and is back (case 16: 25 s with half as many).
+const KILLED: Duration = Duration::from_secs(60);
+/// Until 50 boots or deletes are done after their messages were purged (case 18: a delay of 30 s).
+const PURGED: Duration = Duration::from_secs(60);
+/// The longest list while a cell's database is frozen (case 22: 2.5 s).
+const LIST: Duration = Duration::from_secs(5);
+/// Until what lies in a cell is told again after its database goes on (case 22: 20 s with the freeze itself).
+const THAWED: Duration = Duration::from_secs(30);
+/// Until a container runs again by its policy (case 33: 5 s).
+const RESTARTED: Duration = Duration::from_secs(10);
+/// Until that is told, once everything above is back.
+const TOLD: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_and_databases_may_go_away() {
@@ -31,10 +44,13 @@ async fn a_broker_that_restarts_costs_latency_only(estate: &mut Estate, services
     services.start(Part::Rabbit);
     let after = alice.boot_many("after", 5).await;
     let ids: Vec<String> = [before, meanwhile, after].concat();
-    let counts = alice.settle(&ids).await;
-    assert_eq!(counts.get("ACTIVE"), Some(&65), "{counts:?}");
-    assert_eq!(estate.at_rest().await, 65);
-    estate.ready("").await;
+    within(KILLED, async {
+        let counts = alice.settle(&ids).await;
+        assert_eq!(counts.get("ACTIVE"), Some(&65), "{counts:?}");
+        assert_eq!(estate.at_rest().await, 65);
+        estate.ready("").await;
+    })
+    .await;
     estate.clear(&["alice"]).await;
 }
 
@@ -52,16 +68,19 @@ async fn messages_that_are_purged_cost_latency_only(estate: &Estate) {
     for vhost in estate.vhosts() {
         vhost.purge();
     }
-    let counts = alice.settle(&ids).await;
-    assert_eq!(counts.get("ACTIVE"), Some(&50), "{counts:?}");
-    assert_eq!(estate.at_rest().await, 50);
+    within(PURGED, async {
+        let counts = alice.settle(&ids).await;
+        assert_eq!(counts.get("ACTIVE"), Some(&50), "{counts:?}");
+        assert_eq!(estate.at_rest().await, 50);
+    })
+    .await;
     for id in &ids {
         alice.delete(id).await;
     }
     for vhost in estate.vhosts() {
         vhost.purge();
     }
-    estate.clear(&["alice"]).await;
+    within(PURGED, estate.clear(&["alice"])).await;
 }
 
 /// The first cell's database accepts connections and answers nothing.
@@ -86,7 +105,7 @@ async fn a_frozen_database_costs_its_own_cell_only(estate: &Estate, services: &S
         let start = env.monotonic();
         let listed = alice.list().await;
         let took = env.monotonic() - start;
-        assert!(took < Duration::from_secs(10), "a list took {took:?}");
+        assert!(took < LIST, "a list took {took:?}");
         let dark = listed.iter().filter(|server| server["status"] == "UNKNOWN").count();
         if dark == inside.len() && took < Duration::from_secs(1) {
             Ok(listed)
@@ -113,9 +132,12 @@ async fn a_frozen_database_costs_its_own_cell_only(estate: &Estate, services: &S
     assert_eq!(refused.status.as_u16(), 503, "{}", refused.body);
     assert!(refused.header("Retry-After").is_some());
     services.thaw(Part::Postgres);
-    for id in &inside {
-        alice.reaches(id, "ACTIVE").await;
-    }
+    within(THAWED, async {
+        for id in &inside {
+            alice.reaches(id, "ACTIVE").await;
+        }
+    })
+    .await;
     alice.act(&inside[0], json!({"os-stop": null})).await.expect(202);
     alice.reaches(&inside[0], "SHUTOFF").await;
     estate.clear(&["alice"]).await;
@@ -146,7 +168,7 @@ async fn hosts_restart_containers_with_everything_above_down(estate: &Estate, se
     let published = User::published(&alice.reaches(&id, "ACTIVE").await);
     published.answers().await;
     dies_and_runs_again(estate, &id).await;
-    let server = alice.restarted(&id, 1, Duration::from_secs(60)).await;
+    let server = alice.restarted(&id, 1, TOLD).await;
     assert_eq!(server["status"], "ACTIVE");
     User::published(&server).answers().await;
 
@@ -155,7 +177,7 @@ async fn hosts_restart_containers_with_everything_above_down(estate: &Estate, se
     dies_and_runs_again(estate, &id).await;
     services.start(Part::Postgres);
     services.start(Part::Rabbit);
-    let server = alice.restarted(&id, 2, Duration::from_secs(60)).await;
+    let server = alice.restarted(&id, 2, TOLD).await;
     assert_eq!(server["status"], "ACTIVE");
     User::published(&server).answers().await;
     estate.at_rest().await;
@@ -168,11 +190,9 @@ async fn dies_and_runs_again(estate: &Estate, id: &str) {
     let pid = process_of(estate, &container);
     let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status();
     assert!(killed.is_ok_and(|status| status.success()), "the container's process is killed");
-    eventually(Duration::from_secs(10), "the container runs again", async || {
-        match process_of(estate, &container) {
-            now if now == pid || now == "0" => Err(format!("its process is {now}")),
-            now => Ok(now),
-        }
+    eventually(RESTARTED, "the container runs again", async || match process_of(estate, &container) {
+        now if now == pid || now == "0" => Err(format!("its process is {now}")),
+        now => Ok(now),
     })
     .await;
 }
