@@ -2,6 +2,8 @@
 //! in-process bus, with the scripted engine. Killing a role drops its runtime in the middle of whatever
 //! it does, as a kill does a process.
 
+mod role;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,60 +19,13 @@ use model::{Caller, Cell, CellId, CellState, ContainerSpec, Context, Env, HostId
 use router::Router;
 use rpc::Connector;
 use sql::{Settings, Work};
-use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use verbs::{Boot, Verbs};
 
+use crate::Services;
 use crate::check::{Books, Engines, Violations};
 
-/// A role that runs on a runtime of its own.
-pub struct Role {
-    runtime: Option<Runtime>,
-    shutdown: CancellationToken,
-}
-
-impl Role {
-    /// Runs `start` and keeps what it began alive.
-    fn run<T, Fut>(start: impl FnOnce(CancellationToken) -> Fut) -> (Self, T)
-    where
-        Fut: Future<Output = T> + Send + 'static,
-        T: Send + 'static,
-    {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let shutdown = CancellationToken::new();
-        let (done, started) = std::sync::mpsc::channel();
-        let starting = start(shutdown.clone());
-        runtime.spawn(async move {
-            let _ = done.send(starting.await);
-        });
-        let started = started.recv_timeout(Duration::from_secs(60)).expect("the role starts");
-        (Self { runtime: Some(runtime), shutdown }, started)
-    }
-
-    /// Ends it in the middle of whatever it does.
-    pub fn kill(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // On a thread of its own, because it waits until what it drops has let go of its files.
-            let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
-            let _ = ending.join();
-        }
-    }
-
-    /// The token that asks it to drain.
-    pub fn shutdown(&self) -> &CancellationToken {
-        &self.shutdown
-    }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
+pub use role::Role;
 
 /// What a cloud is made of.
 #[derive(Clone, Copy, Debug)]
@@ -180,13 +135,20 @@ fn settings(url: &str) -> Settings {
 impl Cloud {
     /// Starts everything and waits until every host is registered.
     pub async fn start(plan: Plan) -> Self {
+        Self::start_apart(plan, &[]).await
+    }
+
+    /// The same on PostgreSQL, with the databases of these cells on servers that a story may hurt.
+    pub async fn start_apart(plan: Plan, apart: &[(&str, Arc<Services>)]) -> Self {
         let failpoints = Arc::new(Failpoints::default());
         let env = Env::system().with_failpoints(failpoints.clone());
         let folder = crate::Folder::new("cloud");
         let mut databases = Vec::new();
         let mut url = |name: &str| match plan.postgres {
             true => {
-                let database = crate::postgres().database(name);
+                let own = apart.iter().find(|(cell, _)| *cell == name);
+                let server = own.map_or_else(crate::postgres, |(_, services)| services.postgres());
+                let database = server.database(name);
                 let url = database.url().to_owned();
                 databases.push(database);
                 url

@@ -91,7 +91,10 @@ impl Case {
     /// Some pages, then one without a limit, then one that is empty.
     async fn pages(&self, sort: Sort, descending: bool, pages: usize, size: usize) {
         let order = by(sort, descending);
-        for read in [Read::Index, Read::Cells] {
+        // Cells do not know the order of host names, and say so.
+        let reads: &[Read] =
+            if sort == Sort::Hostname { &[Read::Index] } else { &[Read::Index, Read::Cells] };
+        for read in reads.iter().copied() {
             let mut found: Vec<InstanceId> = Vec::new();
             for page in 0.. {
                 let query = Query {
@@ -216,7 +219,7 @@ impl Case {
         for read in [Read::Index, Read::Cells] {
             let order = by(Sort::Name, false);
             let query = Query { limit: Some(1), order, read, ..query.clone() };
-            let walked = walk(&self.cloud, &asked_by(), &query).await;
+            let (walked, _) = walk(&self.cloud, &asked_by(), &query).await;
             assert_eq!(walked.len(), expected.len());
             assert_eq!(walked.iter().map(Seen::id).collect::<BTreeSet<_>>(), expected);
         }
@@ -243,7 +246,7 @@ impl Case {
 
     async fn faults(&self, limit: Option<usize>) {
         let query = Query { order: by(Sort::Hostname, false), limit, ..Query::default() };
-        for seen in walk(&self.cloud, &asked_by(), &query).await {
+        for seen in walk(&self.cloud, &asked_by(), &query).await.0 {
             // On a slow machine a cell may be taken for dark, and faults are its own.
             let Seen::Fresh(instance) = seen else { continue };
             assert_eq!(instance.fault.is_some(), instance.status() == "ERROR", "{instance:?}");
@@ -265,7 +268,7 @@ impl Case {
         let order = by(Sort::Id, false);
         for read in [Read::Index, Read::Cells] {
             let query = Query { order: order.clone(), read, ..Query::default() };
-            let listed = walk(&self.cloud, &asked_by(), &query).await;
+            let (listed, _) = walk(&self.cloud, &asked_by(), &query).await;
             assert_eq!(listed.iter().map(Seen::id).collect::<Vec<_>>(), self.ids(&order));
             let lost = self.cloud.cells[2].cell.id;
             for (seen, entry) in listed.iter().zip(sorted(self.known.clone(), &order)) {

@@ -1,5 +1,6 @@
 //! A cloud with instances of every kind, and what the index says of them once all is at rest.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api_db::index::Entry;
@@ -11,7 +12,7 @@ use model::{Caller, ContainerSpec, Extra, Instance, InstanceId, Timestamp};
 use sql::Work;
 use tests::cloud::{Cloud, Plan, context};
 use tests::eventually;
-use verbs::{Boot, Query, Read, Seen};
+use verbs::{Amendment, Boot, Query, Read, Seen};
 
 pub const CELLS: [&str; 4] = ["cell0", "cell1", "cell2", "cell3"];
 
@@ -23,16 +24,24 @@ pub fn member(user: &str, project: &str) -> Caller {
 pub async fn boot(cloud: &Cloud, n: usize, flavor: &str) -> InstanceId {
     let caller = member(["u", "v"][n % 2], if n % 8 == 5 { "q" } else { "p" });
     let tags = ["red", "green", "blue"].into_iter().enumerate().filter(|(t, _)| n >> t & 1 == 1);
+    let extra = Extra {
+        tags: tags.map(|(_, tag)| tag.to_owned()).collect(),
+        key_name: [None, Some("laptop"), Some("desk")][n % 3].map(str::to_owned),
+        // Some have the same one, and others the one that is made of their name.
+        hostname: (n % 4 == 2).then(|| format!("node-{}", n % 7)),
+        ..Extra::default()
+    };
     let wish = Boot {
         name: format!("{}{n}", ["web", "db", "x.y"][n % 3]),
         image: ["skep/web:1", "skep/db:1"][n / 2 % 2].parse().expect("legal"),
         flavor: flavor.into(),
-        container: ContainerSpec::default(),
+        container: ContainerSpec { no_network: n % 11 == 4, ..ContainerSpec::default() },
         metadata: Default::default(),
-        zone: None,
-        region: String::new(),
+        // Of two of every four that fit nowhere as well, so that it is told of what has no host.
+        zone: (n % 20 > 15).then(|| "nova".to_owned()),
+        region: ["", "r"][n / 5 % 2].into(),
         description: n.is_multiple_of(4).then(|| format!("the {n}th")),
-        extra: Extra { tags: tags.map(|(_, tag)| tag.to_owned()).collect(), ..Extra::default() },
+        extra,
         count: 1,
     };
     let context = model::Context { request_id: format!("req-{}", n / 3), ..context() };
@@ -47,27 +56,45 @@ pub async fn at_rest(cloud: &Cloud) {
     .await;
 }
 
-/// Sixty instances in three cells and cell0: running, stopped, in error, and some that are gone; and the whole
-/// index, when it has heard of everything.
+/// Sixty instances in three cells and cell0: running, stopped, paused, in error, locked, and some that are
+/// gone; and the whole index, when it has heard of everything.
 pub async fn populated(postgres: bool) -> (Cloud, Vec<Entry>) {
     let cloud = Cloud::start(Plan { hosts: 2, postgres, ..Plan::default() }).await;
+    let entries = populate(&cloud).await;
+    (cloud, entries)
+}
+
+/// Puts them into a cloud.
+pub async fn populate(cloud: &Cloud) -> Vec<Entry> {
     let admin = tests::cloud::admin();
     let mut ids = Vec::new();
     for n in 0..60 {
-        ids.push(boot(&cloud, n, if n % 10 == 9 { "5" } else { ["1", "2"][n % 2] }).await);
+        ids.push(boot(cloud, n, if n % 10 == 9 { "5" } else { ["1", "2"][n % 2] }).await);
     }
-    at_rest(&cloud).await;
-    for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 4 == 1 && n % 10 != 9) {
-        let done = cloud.verbs.act(&admin, &context(), *id, Action::Stop).await;
-        done.unwrap_or_else(|fault| panic!("{n}: {fault}"));
+    at_rest(cloud).await;
+    for (n, id) in ids.iter().enumerate() {
+        let action = match n % 12 {
+            _ if n % 10 == 9 => None,
+            1 | 5 | 9 => Some(Action::Stop),
+            3 => Some(Action::Pause),
+            _ => None,
+        };
+        if let Some(action) = action {
+            let done = cloud.verbs.act(&admin, &context(), *id, action).await;
+            done.unwrap_or_else(|fault| panic!("{n}: {fault}"));
+        }
+        if n % 6 == 3 {
+            let locked = cloud.verbs.amend(&admin, &context(), *id, Amendment::Lock(None)).await;
+            locked.unwrap_or_else(|fault| panic!("{n}: {fault}"));
+        }
     }
     let gone: Vec<InstanceId> = ids.into_iter().skip(6).step_by(7).collect();
     for id in &gone {
         cloud.verbs.delete(&admin, &context(), *id).await.expect("is accepted");
     }
-    let entries = heard(&cloud, &gone).await;
-    at_rest(&cloud).await;
-    (cloud, entries)
+    let entries = heard(cloud, &gone).await;
+    at_rest(cloud).await;
+    entries
 }
 
 /// The index, once it says of every instance what its cell does, and that these are gone.
@@ -106,6 +133,8 @@ fn agree(entry: &Entry, instance: &Instance) -> bool {
         && last.host == instance.host.as_ref().map_or("", |host| host.1.as_str())
         && last.address == instance.observed.address
         && entry.name == instance.spec.name
+        && entry.hostname == instance.spec.hostname()
+        && entry.locked == instance.spec.extra.locked.is_some()
 }
 
 /// What an entry has for a key.
@@ -168,30 +197,36 @@ pub async fn light(cloud: &Cloud) {
     .await;
 }
 
-/// Walks a list page by page to its end.
-pub async fn walk(cloud: &Cloud, caller: &Caller, query: &Query) -> Vec<Seen> {
-    let (mut query, mut walked) = (query.clone(), Vec::new());
+/// Walks a list page by page to its end; and which cells were dark meanwhile.
+pub async fn walk(cloud: &Cloud, caller: &Caller, query: &Query) -> (Vec<Seen>, BTreeSet<String>) {
+    let (mut query, mut walked, mut dark) = (query.clone(), Vec::new(), BTreeSet::new());
     loop {
         let page = cloud.verbs.list(caller, &query).await.expect("answers");
         assert!(page.items.len() <= query.limit.unwrap_or(1_000));
         walked.extend(page.items);
+        dark.extend(page.dark_cells);
         match page.next {
             Some(next) => query.marker = Some(next),
-            None => return walked,
+            None => return (walked, dark),
         }
         assert!(walked.len() < 1_000, "a walk that does not end");
     }
 }
 
-/// Walks a list of names page by page to its end.
-pub async fn walk_names(cloud: &Cloud, caller: &Caller, query: &Query) -> Vec<InstanceId> {
-    let (mut query, mut walked) = (query.clone(), Vec::new());
+/// Walks a list of names in the same way.
+pub async fn walk_names(
+    cloud: &Cloud,
+    caller: &Caller,
+    query: &Query,
+) -> (Vec<InstanceId>, BTreeSet<String>) {
+    let (mut query, mut walked, mut dark) = (query.clone(), Vec::new(), BTreeSet::new());
     loop {
         let page = cloud.verbs.list_names(caller, &query).await.expect("answers");
         walked.extend(page.items.iter().map(|named| named.id));
+        dark.extend(page.dark_cells);
         match page.next {
             Some(next) => query.marker = Some(next),
-            None => return walked,
+            None => return (walked, dark),
         }
         assert!(walked.len() < 1_000, "a walk that does not end");
     }

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use model::InstanceId;
-use model::listing::{Deleted, Sort};
+use model::listing::Deleted;
 use uuid::Uuid;
 use verbs::{Field, Query, Read};
 
@@ -218,13 +218,6 @@ fn parse(params: &Params, asked: Asked<'_>) -> Result<Option<Query>, Refused> {
         Some("cells") => Read::Cells,
         Some(other) => return Err(Refused::bad(format!("skep_read={other} is none of auto, index, cells"))),
     };
-    if read == Read::Cells
-        && order.keys().iter().any(|(sort, _)| matches!(sort, Sort::Hostname | Sort::Locked))
-    {
-        let why =
-            "skep_read=cells does not sort by hostname or locked, which only the index does: use another";
-        return Err(Refused::bad(why));
-    }
     let locked = value("locked").map(|text| {
         truth(text).ok_or_else(|| Refused::bad(format!("Invalid value '{text}' for query parameter locked")))
     });

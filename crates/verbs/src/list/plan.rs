@@ -64,8 +64,14 @@ impl Plan {
             Read::Cells => true,
             Read::Auto => observed,
         };
+        let knows = cell_db::pages::knows(&query.order);
+        if query.read == Read::Cells && !knows {
+            let why =
+                "skep_read=cells does not sort by hostname or locked, which only the index does: use another";
+            return Err(Fault::invalid(why));
+        }
         // What is deleted does not change any more, and cells do not list it.
-        let possible = query.deleted != Deleted::Only && cell_db::pages::knows(&query.order);
+        let possible = query.deleted != Deleted::Only && knows;
         Ok(Self {
             narrow,
             patterns,
