@@ -1,5 +1,6 @@
 //! Many seeds, on all cores, and what they came to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use model::Env;
 use model::bug::Bug;
 
-use super::{Outcome, Trial, run};
+use super::{Outcome, Trial, evil, run};
 
 /// What many seeds came to.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Sum {
     pub virtual_time: Duration,
     /// Evils that happened.
     pub evils: u64,
+    /// What went wrong, by kind.
+    pub fired: BTreeMap<&'static str, u64>,
     /// Calls that clients made.
     pub calls: u64,
     /// The longest that any took to come to rest.
@@ -44,17 +47,28 @@ impl fmt::Display for Sum {
             self.rest.as_secs_f64(),
             self.failed.len()
         )?;
+        for (kind, times) in &self.fired {
+            writeln!(f, "  {kind}: {times}")?;
+        }
         self.failed.iter().try_for_each(|failed| writeln!(f, "{failed}"))
     }
 }
 
 impl Sum {
+    /// What should have gone wrong in some of them, and never did.
+    pub fn never(&self) -> Vec<&'static str> {
+        evil::kinds().filter(|kind| self.fired.get(kind).is_none_or(|times| *times == 0)).collect()
+    }
+
     fn add(&mut self, outcome: Result<Outcome, String>, seed: u64) {
         self.seeds += 1;
         let violations = match outcome {
             Ok(outcome) => {
                 self.virtual_time += outcome.virtual_time;
                 self.evils += outcome.evils;
+                for (kind, times) in &outcome.fired {
+                    *self.fired.entry(kind).or_default() += times;
+                }
                 self.calls += outcome.calls;
                 self.rest = self.rest.max(outcome.rest);
                 outcome.violations
