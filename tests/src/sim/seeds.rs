@@ -35,8 +35,18 @@ pub struct Sum {
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
+        writeln!(f, "{}", self.line())?;
+        for (kind, times) in &self.fired {
+            writeln!(f, "  {kind}: {times}")?;
+        }
+        self.failed.iter().try_for_each(|failed| writeln!(f, "{failed}"))
+    }
+}
+
+impl Sum {
+    /// How far it is, in one line.
+    fn line(&self) -> String {
+        format!(
             "{} seeds in {:.0} s: {:.2} simulated hours, {} evils, {} calls, at rest after {:.0} s at the latest, \
              {} seeds with violations",
             self.seeds,
@@ -46,15 +56,9 @@ impl fmt::Display for Sum {
             self.calls,
             self.rest.as_secs_f64(),
             self.failed.len()
-        )?;
-        for (kind, times) in &self.fired {
-            writeln!(f, "  {kind}: {times}")?;
-        }
-        self.failed.iter().try_for_each(|failed| writeln!(f, "{failed}"))
+        )
     }
-}
 
-impl Sum {
     /// What should have gone wrong in some of them, and never did.
     pub fn never(&self) -> Vec<&'static str> {
         evil::kinds().filter(|kind| self.fired.get(kind).is_none_or(|times| *times == 0)).collect()
@@ -86,12 +90,27 @@ impl Sum {
     }
 }
 
-/// Simulates these seeds, with evils, on all cores; stops after `limit`, or when ten have failed.
+/// How often a soak tells how far it is.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Simulates these seeds, with evils, on all cores; stops after `limit`, or when ten have failed. With a limit it tells
+/// every minute how far it is.
 pub fn seeds(range: Range<u64>, limit: Option<Duration>) -> Sum {
     let env = Env::system();
     let began = env.monotonic();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let (next, sum) = (Mutex::new(range), Mutex::new(Sum::default()));
+    let due = Mutex::new(EVERY);
+    let tell = || {
+        let took = env.monotonic().saturating_sub(began);
+        let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
+        if limit.is_some() && took >= *due {
+            *due = took + EVERY;
+            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.took = took;
+            eprintln!("{}", sum.line());
+        }
+    };
     let lock = || sum.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
         for _ in 0..cores {
@@ -107,6 +126,7 @@ pub fn seeds(range: Range<u64>, limit: Option<Duration>) -> Sum {
                             .unwrap_or_else(|| "a panic".to_owned())
                     });
                     lock().add(outcome, seed);
+                    tell();
                 }
             });
         }

@@ -19,6 +19,7 @@ use super::history::History;
 use super::numbers;
 use super::role::Role;
 use super::trace::Trace;
+use crate::check;
 
 /// How long a slice of a role is. Within it nobody else acts, so that clocks differ by less than this.
 pub const SLICE: Duration = Duration::from_millis(10);
@@ -345,11 +346,10 @@ impl World {
 
     /// Notes what must not be at any moment: two running copies, and one of what was seen to be gone.
     pub fn watch(&self) {
-        let mut running: Vec<InstanceId> =
+        let running: Vec<InstanceId> =
             self.hosts().flat_map(|host| host.engine.scripted.running()).map(|name| name.instance).collect();
-        running.sort();
-        for pair in running.windows(2).filter(|pair| pair[0] == pair[1]) {
-            self.history.lie(format!("two containers of {} run at the same time", pair[0]));
+        for id in check::twice(running.iter().copied()) {
+            self.history.lie(format!("two containers of {id} run at the same time"));
         }
         let gone = self.history.gone();
         for id in running.iter().filter(|id| gone.contains(id)) {
