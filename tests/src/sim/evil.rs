@@ -93,8 +93,19 @@ impl Evil {
     }
 }
 
-/// Everything that must have happened in some simulation: what every kind of evil does, and every failpoint.
+/// What clients do that would prove nothing if it never came about.
+const CLIENTS: [&str; 6] = [
+    "a size is changed",
+    "a size is kept",
+    "a size is taken back",
+    "a change is tried again and promised",
+    "a request is told again",
+    "two attempts at a time are promised",
+];
+
+/// Everything that must have happened in some simulation: what every kind of evil does, every failpoint, and what
+/// clients do seldom.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
     let points = failpoint::ALL.iter().map(|point| point.0);
-    ALL.into_iter().flat_map(|evil| evil.kinds().iter().copied()).chain(points)
+    ALL.into_iter().flat_map(|evil| evil.kinds().iter().copied()).chain(points).chain(CLIENTS)
 }

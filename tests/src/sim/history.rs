@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Fault, FaultKind, InstanceId};
 
+use super::fired::Fired;
 use super::sizes::Sizes;
 use super::trace::Trace;
 
@@ -84,12 +85,18 @@ struct Inner {
 pub struct History {
     inner: Mutex<Inner>,
     trace: Arc<Trace>,
+    fired: Arc<Fired>,
 }
 
 impl History {
     /// An empty history.
-    pub fn new(trace: Arc<Trace>) -> Self {
-        Self { inner: Mutex::default(), trace }
+    pub fn new(trace: Arc<Trace>, fired: Arc<Fired>) -> Self {
+        Self { inner: Mutex::default(), trace, fired }
+    }
+
+    /// Counts something that clients do seldom.
+    pub fn count(&self, kind: &'static str) {
+        self.fired.once(kind);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -233,7 +233,7 @@ impl World {
             size,
             now: Duration::ZERO,
             dice,
-            history: Arc::new(History::new(trace.clone())),
+            history: Arc::new(History::new(trace.clone(), fired.clone())),
             trace,
             fired,
             failpoints: Arc::new(Failpoints::default()),

@@ -84,6 +84,7 @@ impl Client {
                     self.history
                         .lie(format!("two attempts at {} were told {one:?} and {other:?}", asked.base));
                 }
+                self.history.count("two attempts at a time are promised");
                 Ok(one)
             }
             (Ok(told), Err(fault)) | (Err(fault), Ok(told)) => {
@@ -136,6 +137,7 @@ impl Client {
                 return Err(Fault::unavailable("of another request"));
             }
         };
+        self.history.count("a request is told again");
         let body = String::from_utf8(answer.body).expect("is text");
         self.history.note(format_args!("client{} is told again: {}", self.number, answer.status));
         match answer.status {

@@ -89,6 +89,15 @@ impl Client {
         match told {
             Ok(()) => {
                 doubt.told = true;
+                if doubtful {
+                    self.history.count("a change is tried again and promised");
+                }
+                match &change {
+                    Change::Act(_) => {}
+                    Change::Size(Ask::To(_)) => self.history.count("a size is changed"),
+                    Change::Size(Ask::Keep) => self.history.count("a size is kept"),
+                    Change::Size(Ask::Back) => self.history.count("a size is taken back"),
+                }
                 life.name.clone_into(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner));
                 self.history.change(&life.name, |life| change.promised(life));
             }
