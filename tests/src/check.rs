@@ -1,5 +1,8 @@
 //! The checker: what must hold of a cloud at rest, counted in its databases and engines.
 
+mod copies;
+mod counted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,6 +10,8 @@ use agent::engine::Container;
 use model::{Cell, CellId, HostId, InstanceId, Power};
 use sql::{Settings, Tx, Work};
 use uuid::Uuid;
+
+pub use copies::{copies, twice};
 
 /// Containers of every host.
 pub type Engines = BTreeMap<HostId, Vec<Container>>;
@@ -18,6 +23,7 @@ pub struct Violations(pub Vec<String>);
 #[derive(sqlx::FromRow, Clone, Debug)]
 struct Mapping {
     id: Uuid,
+    project: String,
     cell: Option<Uuid>,
     epoch: i64,
     state: String,
@@ -33,6 +39,8 @@ struct Row {
     intent: String,
     power: String,
     host: Option<Uuid>,
+    project: String,
+    phase: String,
     /// Of the larger of the size that it has and the one that is kept for it.
     cores: i64,
     memory_mib: i64,
@@ -87,7 +95,7 @@ impl Books {
     /// `engines`, where nobody but the agents can see them, the containers are not looked at. A database
     /// that cannot be read is a violation too.
     pub async fn check(&self, engines: Option<&Engines>) -> Violations {
-        let mut bad = Violations::default();
+        let mut bad = Violations(engines.map(copies).unwrap_or_default());
         if let Err(error) = self.look(engines, &mut bad).await {
             bad.0.push(format!("a database cannot be read: {error}"));
         }
@@ -96,7 +104,8 @@ impl Books {
 
     async fn look(&self, engines: Option<&Engines>, bad: &mut Violations) -> Result<(), sql::Error> {
         let api = &self.api;
-        let mappings: Vec<Mapping> = all(api, "SELECT id, cell, epoch, state FROM instance_mapping").await?;
+        let mappings: Vec<Mapping> =
+            all(api, "SELECT id, project, cell, epoch, state FROM instance_mapping").await?;
         let tasks: Vec<Task> = all(
             api,
             "SELECT t.kind, t.subject, t.owner, w.name, t.attempt, t.parked, t.last_fault
@@ -107,18 +116,10 @@ impl Books {
         let unsettled: Vec<(i64,)> =
             all(api, "SELECT CAST(COALESCE(SUM(unsettled), 0) AS BIGINT) FROM cell_load").await?;
         bad.unless(unsettled[0].0 == 0, || format!("{} bindings count as unsettled", unsettled[0].0));
-        let quota: Vec<(i64, i64, i64)> = all(
-            api,
-            "SELECT CAST(COALESCE(SUM(instances), 0) AS BIGINT), CAST(COALESCE(SUM(cores), 0) AS BIGINT),
-                CAST(COALESCE(SUM(memory_mib), 0) AS BIGINT) FROM quota",
-        )
-        .await?;
-        let live = mappings.iter().filter(|m| m.state != "deleted").count() as i64;
-        bad.unless(quota[0].0 == live, || format!("quota counts {}, {live} exist", quota[0].0));
-
         let mut homes: BTreeMap<Uuid, Vec<(CellId, Row)>> = BTreeMap::new();
         for (cell, db) in &self.cells {
-            let sql = "SELECT id, epoch, placement, stage, task, intent, power, host, CASE WHEN COALESCE(CAST(other_size->'flavor'->>'vcpus' AS BIGINT), 0) > CAST(spec->'flavor'->>'vcpus' AS BIGINT)
+            let sql = "SELECT id, epoch, placement, stage, task, intent, power, host, phase, spec->>'project' AS project,
+                CASE WHEN COALESCE(CAST(other_size->'flavor'->>'vcpus' AS BIGINT), 0) > CAST(spec->'flavor'->>'vcpus' AS BIGINT)
                     THEN CAST(other_size->'flavor'->>'vcpus' AS BIGINT) ELSE CAST(spec->'flavor'->>'vcpus' AS BIGINT) END AS cores,
                 CASE WHEN COALESCE(CAST(other_size->'flavor'->>'memory_mib' AS BIGINT), 0) > CAST(spec->'flavor'->>'memory_mib' AS BIGINT)
                     THEN CAST(other_size->'flavor'->>'memory_mib' AS BIGINT) ELSE CAST(spec->'flavor'->>'memory_mib' AS BIGINT) END AS memory_mib FROM instance";
@@ -128,11 +129,10 @@ impl Books {
                 homes.entry(row.id).or_default().push((cell.id, row));
             }
         }
-        let sum = |of: fn(&Row) -> i64| homes.values().flatten().map(|(_, row)| of(row)).sum::<i64>();
-        let (cores, memory) = (sum(|row| row.cores), sum(|row| row.memory_mib));
-        bad.unless((quota[0].1, quota[0].2) == (cores, memory), || {
-            format!("quota counts {:?}, there are {cores} cores and {memory} MiB", quota[0])
-        });
+        counted::quotas(api, &mappings, homes.values().flatten().map(|(_, row)| row), bad).await?;
+        let waiting = homes.values().flatten().map(|(_, row)| (row.id, row.phase == "resized"));
+        counted::resizes(api, &waiting.collect(), bad).await?;
+        counted::audit(api, &mappings, bad).await?;
         for mapping in &mappings {
             let rows = homes.remove(&mapping.id).unwrap_or_default();
             let right = match mapping.state.as_str() {

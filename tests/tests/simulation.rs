@@ -63,13 +63,18 @@ fn one() {
     assert!(outcome.violations.is_empty(), "{} violations", outcome.violations.len());
 }
 
+/// So many seeds are enough for every kind of evil and every failpoint to happen in some of them.
+const SEEDS: u64 = 300;
+
 /// `SKEP_SIM_SEEDS` seeds (300) from `SKEP_SIM_FROM` (1) on.
 #[test]
 fn many() {
     let from = number("SKEP_SIM_FROM").unwrap_or(1);
-    let sum = sim::seeds(from..from + number("SKEP_SIM_SEEDS").unwrap_or(300), None);
+    let sum = sim::seeds(from..from + number("SKEP_SIM_SEEDS").unwrap_or(SEEDS), None);
     eprintln!("{sum}");
     assert!(sum.failed.is_empty(), "{sum}");
+    let never = sum.never();
+    assert!(never.is_empty() || sum.seeds < SEEDS, "never happened: {never:?}");
 }
 
 /// For `SKEP_SIM_MINUTES` (10), from a seed that nobody has chosen:

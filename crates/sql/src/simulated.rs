@@ -53,7 +53,8 @@ pub struct Step<'a> {
     pub disk: &'a str,
     /// Whether it was a write.
     pub write: bool,
-    /// `done`, `refused by the work`, `down`, `unknown, committed`, `unknown, lost`.
+    /// `done`, `refused by the work`, `down`, `unknown, committed`, `unknown, lost`, `refuses`; and, before one of these,
+    /// `waits, as it is frozen` and `stalls`.
     pub outcome: &'static str,
 }
 
@@ -182,6 +183,9 @@ impl Disk {
                 self.thawed.notified().await;
             }
         };
+        if self.frozen.load(Ordering::SeqCst) {
+            self.tell(write, "waits, as it is frozen");
+        }
         if timeout(deadline, thawed).await.is_err() {
             return Err(self.unanswered(write));
         }
@@ -189,10 +193,11 @@ impl Disk {
         let slow = deadline.mul_f64(self.below(100) as f64 / 100.0);
         match fate {
             Fate::Refused => {
-                self.tell(write, "down");
+                self.tell(write, "refuses");
                 return Err(Error::Down("connection refused (simulated)".into()));
             }
             Fate::Stalled => {
+                self.tell(write, "stalls");
                 pause(deadline).await;
                 return Err(self.unanswered(write));
             }

@@ -10,7 +10,7 @@ use api_db::resizes::{self, Among, Record};
 use api_db::state::{self, BUILD, Resize};
 use api_db::{Tx, audit, cells};
 use cell_db::resizes::{self as wishes, Wish, Wished};
-use model::instance::{Action, Stage};
+use model::instance::{Action, Stage, Task};
 use model::{Caller, CellId, Context, Fault, Instance, InstanceId, Size, TaskId, Timestamp};
 use rpc::Bell;
 use serde_json::json;
@@ -250,8 +250,14 @@ async fn accept(tx: &mut Tx, order: &Order) -> Result<Accepted, Error> {
     let (row, now) = (&order.row, order.now);
     let id = row.id;
     let mapping = mappings::hold(tx, &[id]).await?.pop();
-    let mapping = mapping.filter(|mapping| mapping.state == State::Live);
+    let mapping = mapping.filter(|mapping| mapping.state != State::Deleted);
     let mapping = mapping.ok_or_else(|| Error::from(no_such_instance(id)))?;
+    if mapping.state == State::Deleting {
+        // It is still there, as far as anybody can see, although its cell may not have heard of it yet.
+        let (word, task) = (order.action.word(), Task::Deleting.as_str());
+        let why = format!("Cannot '{word}' instance {id} while it is in task_state {task}");
+        return Err(Fault::conflict(why).into());
+    }
     if mapping.epoch != row.at.epoch || mapping.cell != row.cell {
         return Err(Error::Stale);
     }

@@ -10,7 +10,7 @@ use super::{Engine, Plan, Role};
 use crate::{Folder, free_port, skep};
 
 /// Users: name, project, role.
-const USERS: [(&str, &str, &str); 3] =
+pub const USERS: [(&str, &str, &str); 3] =
     [("operator", "operations", "admin"), ("alice", "web", "member"), ("bob", "db", "member")];
 
 /// A user's token.

@@ -7,8 +7,11 @@ mod chance;
 mod config;
 mod containers;
 mod grow;
+mod ledger;
+mod logs;
 mod proxies;
 mod reboot;
+mod rest;
 mod user;
 
 use std::collections::BTreeMap;
@@ -17,14 +20,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use agent::engine::Engine as _;
 use model::HostId;
 
-use crate::check::{Books, Engines};
+use crate::check::Books;
 use crate::services::{Database, Docker, Part, Services, Vhost};
 use crate::{Client, Folder, OpenStack, Process, Signal, clients, eventually, free_port, skep};
 use config::{Papers, Ways, must, prepare};
 use containers::Containers;
+use ledger::Ledger;
 
 pub use chance::Chance;
 pub use config::token;
@@ -34,10 +37,6 @@ pub use user::{Published, User, id, server};
 
 /// The longest that roles may take to be ready.
 const READY: Duration = Duration::from_secs(60);
-/// The longest that a cloud may take to be at rest after what a story did to it: the lease of a worker
-/// that died, and the work.
-const REST: Duration = Duration::from_secs(90);
-
 /// What runs containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -112,6 +111,7 @@ struct Role {
 pub struct Estate {
     // Dropped in this order: processes, then what they made, then where it lay.
     roles: BTreeMap<String, Role>,
+    ledger: Option<Ledger>,
     containers: Option<Containers>,
     proxies: Option<Proxies>,
     /// What it was made of.
@@ -169,9 +169,9 @@ impl Estate {
         let vhosts = of(Part::Rabbit).rabbit().vhosts_of(&names);
         let docker = (plan.engine == Engine::Docker).then(|| of(Part::Docker).docker());
         let mut ways = Ways {
-            api: api.url().to_owned(),
-            cell0: zero,
-            cells: cells.iter().map(|cell| cell.url().to_owned()).collect(),
+            api: secret(api.url()),
+            cell0: secret(&zero),
+            cells: cells.iter().map(|cell| secret(cell.url())).collect(),
             mapped,
             regions: (0..plan.cells).filter(|_| plan.regions).map(|_| free_port()).collect(),
             vhosts: vhosts.iter().map(|vhost| vhost.url().to_owned()).collect(),
@@ -187,6 +187,7 @@ impl Estate {
         tokio::task::block_in_place(|| prepare(&folder, &plan, &ways));
         let apis: Vec<u16> = (0..plan.apis).map(|_| free_port()).collect();
         let regions = ways.regions;
+        let ledger = docker.as_ref().map(|docker| Ledger::new(docker, folder.path()));
         let containers = docker.map(|docker| {
             let hosts = papers.hosts().map(|(name, _)| papers.host_id(&name)).collect();
             Containers { docker, hosts }
@@ -195,6 +196,7 @@ impl Estate {
         let books = Books::open(api.url()).await;
         let mut estate = Self {
             roles,
+            ledger,
             containers,
             proxies,
             plan,
@@ -231,6 +233,9 @@ impl Estate {
     /// Starts a process by a command, the arguments of `skep` added.
     fn run_by(&mut self, name: &str, mut command: Command) {
         let path = self.folder.path().to_owned();
+        if let Some(ledger) = &self.ledger {
+            ledger.listen();
+        }
         let role = self.role(name);
         command.arg(role.verb).arg("--config").arg(path.join(&role.config)).env_clear();
         for (variable, value) in &role.variables {
@@ -520,57 +525,14 @@ impl Estate {
         names.into_iter().zip(self.containers().hosts.iter().copied()).collect()
     }
 
-    /// Containers of every host, as the engine has them; none if they are pretended.
-    ///
-    /// # Panics
-    /// If the engine does not answer.
-    pub async fn engines(&self) -> Option<Engines> {
-        let Containers { docker, hosts } = self.containers.as_ref()?;
-        let engine = agent::engine::docker::Docker::new(docker.url()).expect("is a URL");
-        let mut found = Engines::new();
-        for host in hosts {
-            found.insert(*host, engine.list(*host).await.expect("the engine answers"));
-        }
-        Some(found)
-    }
-
-    /// Waits until the cloud is at rest and no invariant is violated; returns how many containers
-    /// there are.
-    ///
-    /// # Panics
-    /// At the deadline, with what is violated.
-    pub async fn at_rest(&self) -> usize {
-        eventually(REST, "the cloud is at rest and nothing is violated", async || {
-            let engines = self.engines().await;
-            let violations = self.books.check(engines.as_ref()).await.0;
-            let count = engines.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
-            if violations.is_empty() { Ok(count) } else { Err(violations.join("; ")) }
-        })
-        .await
-    }
-
-    /// Deletes what these users have, and waits until nothing of it is left anywhere.
-    ///
-    /// # Panics
-    /// If something is.
-    pub async fn clear(&self, users: &[&str]) {
-        for name in users {
-            let user = self.user(name);
-            let ids: Vec<String> = user.list().await.iter().map(user::id).collect();
-            for id in &ids {
-                user.delete_again(id).await;
-            }
-            for id in &ids {
-                user.gone(id).await;
-            }
-        }
-        let left = self.at_rest().await;
-        assert_eq!(left, 0, "no container is left");
-    }
-
     fn role(&mut self, name: &str) -> &mut Role {
         self.roles.get_mut(name).unwrap_or_else(|| panic!("there is no process {name}"))
     }
+}
+
+/// A database's URL with a password, that is not asked for.
+fn secret(url: &str) -> String {
+    url.replacen("postgres@", &format!("postgres:{}@", logs::PASSWORD), 1)
 }
 
 /// A database's URL with another host and port.

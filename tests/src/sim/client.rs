@@ -1,13 +1,16 @@
 //! Clients: each asks for one thing after the other, of instances of its own, and holds the answers
 //! against what it was told before.
 
+mod boots;
+mod changes;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use model::instance::Action;
-use model::{Caller, ContainerSpec, Context, FaultKind, InstanceId, RestartPolicy};
-use verbs::{Boot, Query, Seen, Verbs};
+use model::{Caller, Context, FaultKind, InstanceId};
+use uuid::Uuid;
+use verbs::{Query, Seen, Verbs};
 
 use super::clock::Dice;
 use super::history::{History, Life, Word};
@@ -46,27 +49,19 @@ fn context() -> Context {
     Context { request_id: "req-simulated".into(), trace_parent: String::new() }
 }
 
-/// Marks an action as one of unknown outcome unless it is told.
-struct Doubt<'a> {
-    history: &'a History,
-    name: &'a str,
-    told: bool,
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if !self.told {
-            self.history.change(self.name, |life| {
-                life.actions.1 += 1;
-                life.run = None;
-            });
-        }
-    }
-}
-
 impl Client {
+    fn uuid(&self) -> Uuid {
+        Uuid::from_u64_pair(self.dice.below(u64::MAX), self.dice.below(u64::MAX))
+    }
+
     async fn act(&self) {
         let mine: Vec<Life> = self.history.lives().into_iter().filter(|l| l.client == self.number).collect();
+        // What was asked for under a key, and nobody knows what came of it, is asked for again.
+        if let Some(asked) = self.history.owed(self.number)
+            && self.dice.percent(60)
+        {
+            return self.ask(asked).await;
+        }
         let known: Vec<&Life> = mine.iter().filter(|life| life.id.is_some()).collect();
         let standing = known.iter().filter(|life| life.delete.is_none()).count();
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -80,49 +75,6 @@ impl Client {
             (75..88, Some(life)) => self.show(life).await,
             (88..100, _) => self.list().await,
             _ => self.boot().await,
-        }
-    }
-
-    async fn boot(&self) {
-        let base = self.history.name(self.number);
-        let count = if self.dice.percent(10) { 2 } else { 1 };
-        let names: Vec<String> = match count {
-            1 => vec![base.clone()],
-            _ => (1..=count).map(|n| format!("{base}-{n}")).collect(),
-        };
-        let flavor = if self.dice.percent(8) { "5" } else { "1" };
-        let image = if self.dice.percent(20) { "remote/web:1" } else { "skep/web:1" };
-        let container = ContainerSpec { restart: RestartPolicy::Always, ..ContainerSpec::default() };
-        let wish = Boot {
-            name: base.clone(),
-            image: image.parse().expect("legal"),
-            flavor: flavor.into(),
-            container,
-            metadata: Default::default(),
-            zone: None,
-            region: String::new(),
-            description: None,
-            extra: Default::default(),
-            count,
-        };
-        self.history.begin(self.number, &names);
-        self.history.note(format_args!("client{} boots {base}", self.number));
-        let told = self.verbs.boot(&self.caller, &context(), wish).await;
-        match told {
-            Ok(instances) => {
-                for instance in &instances {
-                    self.history.change(&instance.spec.name, |life| {
-                        (life.id, life.create, life.run) = (Some(instance.id), Word::Yes, Some(true));
-                    });
-                }
-                self.history.note(format_args!("client{} was promised {base}", self.number));
-            }
-            Err(fault) => {
-                for name in &names {
-                    self.history.change(name, |life| life.create = Word::of(&fault));
-                }
-                self.history.note(format_args!("client{} boots {base}: {fault:?}", self.number));
-            }
         }
     }
 
@@ -142,34 +94,6 @@ impl Client {
             Err(fault) => {
                 self.history.note(format_args!("client{} deletes {}: {fault:?}", self.number, life.name));
             }
-        }
-    }
-
-    async fn change(&self, life: &Life) {
-        let Some(id) = life.id else { return };
-        let action = match self.dice.below(10) {
-            0..4 => Action::Stop,
-            4..7 => Action::Start,
-            7..9 => Action::Reboot { hard: false },
-            _ => Action::Reboot { hard: true },
-        };
-        let mut doubt = Doubt { history: &self.history, name: &life.name, told: false };
-        let told = self.verbs.act(&self.caller, &context(), id, action).await;
-        self.history.note(format_args!("client{} {}s {}: {told:?}", self.number, action.word(), life.name));
-        match told {
-            Ok(()) => {
-                doubt.told = true;
-                life.name.clone_into(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner));
-                self.history.change(&life.name, |life| {
-                    life.actions.0 += 1;
-                    life.run = Some(action != Action::Stop);
-                });
-            }
-            Err(fault) if fault.kind == FaultKind::NotFound => {
-                doubt.told = true;
-                self.not_found(life, action.word());
-            }
-            Err(fault) => doubt.told = Word::of(&fault) == Word::No,
         }
     }
 

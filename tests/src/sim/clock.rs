@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::env::Rng;
@@ -59,12 +59,28 @@ pub fn who() -> Rc<str> {
 
 /// The clock: monotonic time is the simulation's, wall time may be wrong.
 struct Virtual {
-    skew: i64,
+    skew: Skew,
+}
+
+/// How wrong a wall clock is, in microseconds; it can be set meanwhile. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Skew(Arc<AtomicI64>);
+
+impl Skew {
+    /// Wrong by so much.
+    pub fn new(micros: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(micros)))
+    }
+
+    /// Sets the clock forth, or back where `micros` is negative.
+    pub fn step(&self, micros: i64) {
+        self.0.fetch_add(micros, Ordering::Relaxed);
+    }
 }
 
 impl Clock for Virtual {
     fn now(&self) -> Timestamp {
-        Timestamp(BEGIN + self.monotonic().as_micros() as i64 + self.skew)
+        Timestamp(BEGIN + self.monotonic().as_micros() as i64 + self.skew.0.load(Ordering::Relaxed))
     }
     fn monotonic(&self) -> Duration {
         now()
@@ -118,7 +134,12 @@ impl Rng for Dice {
     }
 }
 
-/// Clock and chance of `whom`; its wall clock goes wrong by `skew` microseconds.
-pub fn env(seed: u64, whom: &str, skew: i64) -> Env {
-    Env::new(Arc::new(Virtual { skew }), Arc::new(Dice::new(seed, whom)))
+/// Clock and chance of `whom`; its wall clock is wrong by `skew`.
+pub fn env_with(seed: u64, whom: &str, skew: &Skew) -> Env {
+    Env::new(Arc::new(Virtual { skew: skew.clone() }), Arc::new(Dice::new(seed, whom)))
+}
+
+/// The same with a wall clock that is right.
+pub fn env(seed: u64, whom: &str) -> Env {
+    env_with(seed, whom, &Skew::default())
 }

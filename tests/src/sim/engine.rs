@@ -7,14 +7,19 @@ use std::time::Duration;
 use agent::engine::scripted::{Script, Scripted};
 use agent::engine::{Answer, Container, Created, Engine, Exit, Name, Order};
 use futures::stream::BoxStream;
+use model::drill::Drill;
 use model::image::ImageRef;
 use model::{Env, Fault, FaultKind, HostId};
 use tokio::sync::Notify;
 
 use super::clock::Dice;
+use super::fired::Fired;
 
 /// What a lost reply looks like.
 const BROKE: &str = "the connection to the engine broke (simulated)";
+
+/// What an engine says that refuses to make a container.
+pub const NO_ROOM: &str = "no room for this (simulated)";
 
 /// The engine of one host. Clones share it.
 #[derive(Clone)]
@@ -26,11 +31,12 @@ pub struct Flaky {
     losing: Arc<AtomicU64>,
     held: Arc<AtomicBool>,
     let_go: Arc<Notify>,
+    fired: Arc<Fired>,
 }
 
 impl Flaky {
     /// An engine without containers.
-    pub fn new(env: Env, seed: u64, name: &str) -> Self {
+    pub fn new(env: Env, seed: u64, name: &str, fired: Arc<Fired>) -> Self {
         let dice = Dice::new(seed, name);
         let script = Script { seed: dice.below(u64::MAX), ..Script::default() };
         Self {
@@ -40,6 +46,7 @@ impl Flaky {
             losing: Arc::default(),
             held: Arc::default(),
             let_go: Arc::default(),
+            fired,
         }
     }
 
@@ -64,13 +71,22 @@ impl Flaky {
             let limit = Duration::from_millis(self.latency.load(Ordering::Relaxed));
             let (before, after) = (self.dice.time(limit), self.dice.time(limit / 2));
             tokio::time::sleep(before).await;
+            if self.held.load(Ordering::SeqCst) {
+                self.fired.once("an engine stands still");
+            }
             while self.held.load(Ordering::SeqCst) {
                 self.let_go.notified().await;
+            }
+            if self.scripted.gate().get() == Drill::Refuse {
+                self.fired.once("an engine refuses connections");
             }
             let answer = call.await;
             tokio::time::sleep(after).await;
             match self.dice.percent(self.losing.load(Ordering::Relaxed)) {
-                true => Err(Fault::unavailable(BROKE)),
+                true => {
+                    self.fired.once("an engine's reply is lost");
+                    Err(Fault::unavailable(BROKE))
+                }
                 false => answer,
             }
         })
@@ -82,7 +98,13 @@ impl Engine for Flaky {
         self.through(self.scripted.probe(host))
     }
     fn create<'a>(&'a self, order: &'a Order) -> Answer<'a, Created> {
-        self.through(self.scripted.create(order))
+        Box::pin(async move {
+            let created = self.through(self.scripted.create(order)).await;
+            if matches!(&created, Err(fault) if fault.message == NO_ROOM) {
+                self.fired.once("an engine refuses to make a container");
+            }
+            created
+        })
     }
     fn pull<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, ()> {
         self.through(self.scripted.pull(image))
@@ -95,6 +117,7 @@ impl Engine for Flaky {
             // An engine may say that a first start failed, and the container runs.
             match started {
                 Err(fault) if first && fault.message == BROKE && self.dice.percent(50) => {
+                    self.fired.once("an engine says that a start failed, and it did not");
                     Err(Fault::new(FaultKind::Engine, "the container could not be started (simulated)"))
                 }
                 started => started,

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Fault, FaultKind, InstanceId};
 
+use super::fired::Fired;
+use super::sizes::Sizes;
 use super::trace::Trace;
 
 /// What a client was told of something that it asked for.
@@ -28,6 +30,21 @@ impl Word {
     }
 }
 
+/// A request for instances.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its name, which no other has; also its key, if it has one.
+    pub base: String,
+    /// The names of its instances.
+    pub names: Vec<String>,
+    /// Their flavor.
+    pub flavor: String,
+    /// Their image.
+    pub image: String,
+    /// Whether it has a key.
+    pub keyed: bool,
+}
+
 /// One instance as its client knows it.
 #[derive(Clone, Debug)]
 pub struct Life {
@@ -45,6 +62,10 @@ pub struct Life {
     pub run: Option<bool>,
     /// Actions that were promised, and those that may have been.
     pub actions: (u32, u32),
+    /// Those of them about sizes, of which the API level has records too.
+    pub resizes: (u32, u32),
+    /// What its size may be.
+    pub sizes: Sizes,
     /// Whether it was seen to be gone.
     pub gone: bool,
 }
@@ -52,6 +73,7 @@ pub struct Life {
 #[derive(Default)]
 struct Inner {
     lives: BTreeMap<String, Life>,
+    owed: BTreeMap<String, (usize, Asked)>,
     lies: Vec<String>,
     gone: BTreeSet<InstanceId>,
     calls: u64,
@@ -63,12 +85,18 @@ struct Inner {
 pub struct History {
     inner: Mutex<Inner>,
     trace: Arc<Trace>,
+    fired: Arc<Fired>,
 }
 
 impl History {
     /// An empty history.
-    pub fn new(trace: Arc<Trace>) -> Self {
-        Self { inner: Mutex::default(), trace }
+    pub fn new(trace: Arc<Trace>, fired: Arc<Fired>) -> Self {
+        Self { inner: Mutex::default(), trace, fired }
+    }
+
+    /// Counts something that clients do seldom.
+    pub fn count(&self, kind: &'static str) {
+        self.fired.once(kind);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -119,10 +147,13 @@ impl History {
         format!("c{client}-{}", inner.serial)
     }
 
-    /// Begins lives under names, of which nothing is known yet.
-    pub fn begin(&self, client: usize, names: &[String]) {
+    /// Begins the lives of a request, of which nothing is known yet.
+    pub fn begin(&self, client: usize, asked: &Asked) {
         let mut inner = self.lock();
-        for name in names {
+        if asked.keyed {
+            inner.owed.insert(asked.base.clone(), (client, asked.clone()));
+        }
+        for name in &asked.names {
             let life = Life {
                 name: name.clone(),
                 client,
@@ -131,10 +162,22 @@ impl History {
                 delete: None,
                 run: None,
                 actions: (0, 0),
+                resizes: (0, 0),
+                sizes: Sizes::new(&asked.flavor),
                 gone: false,
             };
             inner.lives.insert(name.clone(), life);
         }
+    }
+
+    /// A request with a key of which a client does not know yet what came of it.
+    pub fn owed(&self, client: usize) -> Option<Asked> {
+        self.lock().owed.values().find(|(whose, _)| *whose == client).map(|(_, asked)| asked.clone())
+    }
+
+    /// It is known now what came of a request.
+    pub fn settled(&self, base: &str) {
+        self.lock().owed.remove(base);
     }
 
     /// Changes what is known of a life.

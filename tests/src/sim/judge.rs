@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent::engine::Container;
-use model::instance::{Power, Stage, Task};
+use model::instance::{Action, Power, Stage, Task};
 use model::{HostId, Phase, instance};
 use sql::{Tx, Work};
 use uuid::Uuid;
@@ -29,7 +29,11 @@ struct Row {
     stage: String,
     task: Option<String>,
     power: String,
+    phase: String,
     fault: Option<String>,
+    flavor: String,
+    /// The one that is kept beside it.
+    kept: Option<String>,
 }
 
 async fn all<D: 'static, R: sql::Rec + 'static>(name: &str, sql: &'static str) -> Vec<R> {
@@ -65,7 +69,8 @@ pub fn judge(world: &mut World) -> Vec<String> {
         for name in names.iter().map(String::as_str).chain(["cell0"]) {
             let here: Vec<Row> = all::<cell_db::Cell, _>(
                 name,
-                "SELECT id, stage, task, power, CAST(fault AS TEXT) AS fault FROM instance
+                "SELECT id, stage, task, power, phase, CAST(fault AS TEXT) AS fault,
+                    spec->'flavor'->>'id' AS flavor, other_size->'flavor'->>'id' AS kept FROM instance
                  WHERE stage <> 'tombstone' ORDER BY id",
             )
             .await;
@@ -82,35 +87,37 @@ pub fn judge(world: &mut World) -> Vec<String> {
             let entry = by_name.get(life.name.as_str()).copied();
             held(life, entry, &rows, &mut bad);
             let count = entry.and_then(|entry| actions.get(&entry.id)).copied().unwrap_or_default();
-            let (sure, perhaps) = (i64::from(life.actions.0), i64::from(life.actions.1));
-            if count < sure || count > sure + perhaps {
-                bad.push(format!(
-                    "{}: {count} actions recorded, {sure} promised, {perhaps} in doubt",
-                    life.name
-                ));
-            }
+            let mut recorded = |count: i64, (sure, perhaps): (u32, u32), what: &str| {
+                if !(i64::from(sure)..=i64::from(sure + perhaps)).contains(&count) {
+                    let name = &life.name;
+                    bad.push(format!("{name}: {count} {what}, {sure} promised, {perhaps} in doubt"));
+                }
+            };
+            // A deletion may have overtaken the task that would have told the cell of another size.
+            let (sure, perhaps) = life.actions;
+            let overtaken = if life.delete.is_some() { life.resizes.0 } else { 0 };
+            recorded(count, (sure - overtaken, perhaps + overtaken), "actions recorded");
+            let mine =
+                audit.iter().filter(|(id, word, _)| entry.is_some_and(|e| e.id == *id) && is_of_size(word));
+            let count = mine.map(|(.., count)| count).sum();
+            recorded(count, life.resizes, "records of changed sizes");
+        }
+        for pair in entries.windows(2).filter(|pair| pair[0].name == pair[1].name) {
+            bad.push(format!("{} was asked for once and exists twice: {pair:?}", pair[0].name));
         }
         let known: BTreeSet<&str> = lives.iter().map(|life| life.name.as_str()).collect();
         for entry in &entries {
             if !known.contains(entry.name.as_str()) {
                 bad.push(format!("nobody asked for {}", entry.name));
             }
-            let records = |action: &str| {
-                audit.iter().find(|(id, what, _)| *id == entry.id && what == action).map_or(0, |(.., n)| *n)
-            };
-            let deleted = i64::from(entry.state != "live");
-            if (records("create"), records("delete")) != (1, deleted) {
-                bad.push(format!(
-                    "{} ({}) has {} records of its creation and {} of its end",
-                    entry.name,
-                    entry.state,
-                    records("create"),
-                    records("delete")
-                ));
-            }
         }
         bad
     })
+}
+
+/// Whether it is the word for a change of a size.
+fn is_of_size(word: &str) -> bool {
+    [Action::Resize, Action::ConfirmResize, Action::RevertResize].iter().any(|action| action.word() == word)
 }
 
 /// Holds what a client was told of one instance against what is.
@@ -122,6 +129,9 @@ fn held(life: &Life, entry: Option<&Entry>, rows: &BTreeMap<Uuid, Row>, bad: &mu
         }
         return;
     };
+    if life.id.is_some_and(|id| id.uuid() != entry.id) {
+        bad.push(format!("{name} is {}, its client was told {:?}", entry.id, life.id));
+    }
     if life.create == Word::No {
         bad.push(format!("{name} was refused and exists"));
     }
@@ -140,9 +150,15 @@ fn held(life: &Life, entry: Option<&Entry>, rows: &BTreeMap<Uuid, Row>, bad: &mu
         bad.push(format!("{name} has a state that nobody knows: {row:?}"));
         return;
     };
-    // Nobody changes sizes here.
     let task = row.task.as_deref().and_then(Task::parse);
-    let status = instance::status(stage, power, task, Phase::Plain);
+    let phase = Phase::parse(&row.phase).filter(|phase| phase.is_at_rest());
+    let status = instance::status(stage, power, task, phase.unwrap_or_default());
+    let size = (row.flavor.clone(), row.kept.clone());
+    let waits = phase == Some(Phase::Resized);
+    if phase.is_none() || waits != row.kept.is_some() || (stage != Stage::Error && !life.sizes.may_be(&size))
+    {
+        bad.push(format!("{name} has the size {size:?} ({}); said was {:?}", row.phase, life.sizes));
+    }
     if entry.status.as_deref() != Some(status) && row.stage != "error" {
         bad.push(format!("{name} is {status}, the index says {:?}", entry.status));
     }
@@ -150,7 +166,8 @@ fn held(life: &Life, entry: Option<&Entry>, rows: &BTreeMap<Uuid, Row>, bad: &mu
         ("ERROR", _) => row.fault.is_some(),
         ("ACTIVE", Some(run)) => run,
         ("SHUTOFF", Some(run)) => !run,
-        ("ACTIVE" | "SHUTOFF", None) => true,
+        ("VERIFY_RESIZE", Some(run)) => run == (power == Power::Running),
+        ("ACTIVE" | "SHUTOFF" | "VERIFY_RESIZE", None) => true,
         _ => false,
     };
     if !right {

@@ -12,6 +12,8 @@
 pub mod client;
 pub mod clock;
 pub mod engine;
+pub mod evil;
+mod fired;
 pub mod history;
 pub mod judge;
 pub mod nemesis;
@@ -20,9 +22,12 @@ mod operator;
 mod panics;
 pub mod role;
 mod seeds;
+pub mod sizes;
+mod starts;
 pub mod trace;
 pub mod world;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +54,8 @@ pub struct Outcome {
     pub rest: Duration,
     /// How many evils happened.
     pub evils: u64,
+    /// What went wrong, by kind.
+    pub fired: BTreeMap<&'static str, u64>,
     /// How many calls clients made.
     pub calls: u64,
     /// The hash of its trace.
@@ -133,6 +140,7 @@ pub fn run(trial: Trial) -> Outcome {
         virtual_time: world.now,
         rest: world.now - healed,
         evils: nemesis.done,
+        fired: world.counts(),
         calls: world.history.calls(),
         hash: trace.hash(),
         lines: trace.lines(),

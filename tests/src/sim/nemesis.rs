@@ -10,61 +10,10 @@ use model::drill::Drill;
 use model::failpoint::{self, Mode};
 use model::{CellState, Fault, FaultKind};
 
+use super::engine;
+use super::evil::{self, Evil};
 use super::operator::Bound;
 use super::world::{Part, World};
-
-/// A kind of evil.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Evil {
-    /// A process is killed and comes back.
-    Kill,
-    /// A process stands still and goes on.
-    Freeze,
-    /// A database is slow, refuses, and breaks connections before and after commits.
-    Sick,
-    /// A database stands still.
-    Frozen,
-    /// A broker loses, doubles, reorders and delays.
-    Mail,
-    /// A broker's queues are emptied.
-    Purge,
-    /// A broker takes no messages.
-    Block,
-    /// An engine hangs or refuses.
-    Engine,
-    /// An engine's replies are lost.
-    Reply,
-    /// An engine refuses to make containers.
-    Refuse,
-    /// Containers end by themselves.
-    Exit,
-    /// A host boots.
-    Boot,
-    /// A journal's disk is full.
-    Full,
-    /// A step fails before or after its commit, or runs twice.
-    Step,
-    /// A cell is cordoned.
-    Cordon,
-}
-
-const ALL: [Evil; 15] = [
-    Evil::Kill,
-    Evil::Freeze,
-    Evil::Sick,
-    Evil::Frozen,
-    Evil::Mail,
-    Evil::Purge,
-    Evil::Block,
-    Evil::Engine,
-    Evil::Reply,
-    Evil::Refuse,
-    Evil::Exit,
-    Evil::Boot,
-    Evil::Full,
-    Evil::Step,
-    Evil::Cordon,
-];
 
 /// What ends an evil.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +43,7 @@ impl Nemesis {
     /// The evils of a world's seed.
     pub fn new(world: &World) -> Self {
         let share = 20 + world.dice.below(80);
-        let mut evils: Vec<Evil> = ALL.into_iter().filter(|_| world.dice.percent(share)).collect();
+        let mut evils: Vec<Evil> = evil::ALL.into_iter().filter(|_| world.dice.percent(share)).collect();
         if evils.is_empty() {
             evils.push(Evil::Kill);
         }
@@ -153,10 +102,16 @@ impl Nemesis {
         world.trace.add(format_args!("evil {evil:?}"));
         match evil {
             Evil::Kill => {
+                if world.processes[process].role.is_some() {
+                    world.fired.once("a process is killed");
+                }
                 world.kill(process);
                 self.later(world, 8, Cure::Start(process));
             }
             Evil::Freeze => {
+                if world.processes[process].role.is_some() {
+                    world.fired.once("a process stands still");
+                }
                 world.processes[process].frozen = true;
                 self.later(world, 12, Cure::Thaw(process));
             }
@@ -187,7 +142,10 @@ impl Nemesis {
                 world.connector.hub().set_faults(&world.vhost(mail), faults);
                 self.later(world, 12, Cure::Mail(mail));
             }
-            Evil::Purge => drop(world.connector.hub().purge_all(&world.vhost(mail))),
+            Evil::Purge => {
+                let purged = world.connector.hub().purge_all(&world.vhost(mail));
+                world.fired.more("a message is purged", purged as u64);
+            }
             Evil::Block => {
                 world.connector.hub().block_publishers(&world.vhost(mail), true);
                 self.later(world, 8, Cure::Mail(mail));
@@ -207,7 +165,7 @@ impl Nemesis {
                 self.later(world, 8, Cure::Engine(site, host));
             }
             Evil::Refuse => {
-                let fault = Fault::new(FaultKind::Engine, "no room for this (simulated)");
+                let fault = Fault::new(FaultKind::Engine, engine::NO_ROOM);
                 let times = 1 + world.dice.below(4) as u32;
                 world.sites[site].hosts[host].engine.scripted.fail(Verb::Create, fault, times);
                 self.later(world, 8, Cure::Engine(site, host));
@@ -215,8 +173,8 @@ impl Nemesis {
             Evil::Exit => {
                 let engine = &world.sites[site].hosts[host].engine.scripted;
                 for name in engine.running() {
-                    if world.dice.percent(50) {
-                        engine.exit(name, world.dice.below(3) as i64);
+                    if world.dice.percent(50) && engine.exit(name, world.dice.below(3) as i64) {
+                        world.fired.once("a container ends by itself");
                     }
                 }
             }
@@ -227,6 +185,7 @@ impl Nemesis {
                     world.kill(agent);
                     world.sites[site].hosts[host].engine.scripted.reboot();
                     world.sites[site].hosts[host].boot = boot;
+                    world.fired.once("a host boots");
                     self.later(world, 5, Cure::Start(agent));
                 }
             }
@@ -238,8 +197,18 @@ impl Nemesis {
                 // What was bound when it was cordoned first is what counts.
                 if let Entry::Vacant(vacant) = self.cordoned.entry(site) {
                     vacant.insert(world.set_state(site, CellState::Cordoned));
+                    world.fired.once("a cell is cordoned");
                     self.later(world, 8, Cure::Open(site));
                 }
+            }
+            Evil::Clock => {
+                // It stays wrong: nobody sets it right but another of these.
+                let most = [50, 2_000, 3_600_000][dice(3)];
+                let by = world.dice.time(Duration::from_millis(most)) + Duration::from_millis(1);
+                let forth = world.dice.percent(50);
+                world.set_clock(process, by, forth);
+                let kind = if forth { "a wall clock is set forth" } else { "a wall clock is set back" };
+                world.fired.once(kind);
             }
             Evil::Step => {
                 let point = failpoint::ALL[world.dice.below(failpoint::ALL.len() as u64) as usize];
@@ -298,13 +267,6 @@ impl World {
             0 => &self.api,
             1 => &self.cell0,
             at => &self.sites[at - 2].disk,
-        }
-    }
-
-    fn vhost(&self, at: usize) -> String {
-        match at {
-            0 => "api".to_owned(),
-            at => self.sites[at - 1].cell.name.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Many seeds, on all cores, and what they came to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use model::Env;
 use model::bug::Bug;
 
-use super::{Outcome, Trial, run};
+use super::{Outcome, Trial, evil, run};
 
 /// What many seeds came to.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Sum {
     pub virtual_time: Duration,
     /// Evils that happened.
     pub evils: u64,
+    /// What went wrong, by kind.
+    pub fired: BTreeMap<&'static str, u64>,
     /// Calls that clients made.
     pub calls: u64,
     /// The longest that any took to come to rest.
@@ -32,8 +35,18 @@ pub struct Sum {
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
+        writeln!(f, "{}", self.line())?;
+        for (kind, times) in &self.fired {
+            writeln!(f, "  {kind}: {times}")?;
+        }
+        self.failed.iter().try_for_each(|failed| writeln!(f, "{failed}"))
+    }
+}
+
+impl Sum {
+    /// How far it is, in one line.
+    fn line(&self) -> String {
+        format!(
             "{} seeds in {:.0} s: {:.2} simulated hours, {} evils, {} calls, at rest after {:.0} s at the latest, \
              {} seeds with violations",
             self.seeds,
@@ -43,18 +56,23 @@ impl fmt::Display for Sum {
             self.calls,
             self.rest.as_secs_f64(),
             self.failed.len()
-        )?;
-        self.failed.iter().try_for_each(|failed| writeln!(f, "{failed}"))
+        )
     }
-}
 
-impl Sum {
+    /// What should have gone wrong in some of them, and never did.
+    pub fn never(&self) -> Vec<&'static str> {
+        evil::kinds().filter(|kind| self.fired.get(kind).is_none_or(|times| *times == 0)).collect()
+    }
+
     fn add(&mut self, outcome: Result<Outcome, String>, seed: u64) {
         self.seeds += 1;
         let violations = match outcome {
             Ok(outcome) => {
                 self.virtual_time += outcome.virtual_time;
                 self.evils += outcome.evils;
+                for (kind, times) in &outcome.fired {
+                    *self.fired.entry(kind).or_default() += times;
+                }
                 self.calls += outcome.calls;
                 self.rest = self.rest.max(outcome.rest);
                 outcome.violations
@@ -72,12 +90,27 @@ impl Sum {
     }
 }
 
-/// Simulates these seeds, with evils, on all cores; stops after `limit`, or when ten have failed.
+/// How often a soak tells how far it is.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Simulates these seeds, with evils, on all cores; stops after `limit`, or when ten have failed. With a limit it tells
+/// every minute how far it is.
 pub fn seeds(range: Range<u64>, limit: Option<Duration>) -> Sum {
     let env = Env::system();
     let began = env.monotonic();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let (next, sum) = (Mutex::new(range), Mutex::new(Sum::default()));
+    let due = Mutex::new(EVERY);
+    let tell = || {
+        let took = env.monotonic().saturating_sub(began);
+        let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
+        if limit.is_some() && took >= *due {
+            *due = took + EVERY;
+            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.took = took;
+            eprintln!("{}", sum.line());
+        }
+    };
     let lock = || sum.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
         for _ in 0..cores {
@@ -93,6 +126,7 @@ pub fn seeds(range: Range<u64>, limit: Option<Duration>) -> Sum {
                             .unwrap_or_else(|| "a panic".to_owned())
                     });
                     lock().add(outcome, seed);
+                    tell();
                 }
             });
         }

@@ -4,26 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::Agent;
 use agent::journal::Memory;
-use model::drill::Gate;
 use model::failpoint::Failpoints;
-use model::{Cell, CellId, CellState, Env, HostId, InstanceId, Resources};
-use router::Router;
+use model::{Cell, CellId, CellState, HostId, InstanceId};
 use rpc::{Connector, HostKey};
 use sql::simulated::{Disk, Step};
 use sql::{Settings, Work};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use verbs::Verbs;
 
-use super::client::{self, CLIENTS};
-use super::clock::{self, Dice};
+use super::clock::{self, Dice, Skew};
 use super::engine::Flaky;
+use super::fired::Fired;
 use super::history::History;
 use super::numbers;
 use super::role::Role;
 use super::trace::Trace;
+use crate::check;
 
 /// How long a slice of a role is. Within it nobody else acts, so that clocks differ by less than this.
 pub const SLICE: Duration = Duration::from_millis(10);
@@ -62,8 +58,8 @@ pub struct Process {
     pub frozen: bool,
     /// How often it was started.
     starts: u32,
-    /// How wrong its wall clock is, in microseconds.
-    skew: i64,
+    /// How wrong its wall clock is.
+    skew: Skew,
 }
 
 /// A host: what is left of it when its agent dies.
@@ -123,6 +119,8 @@ pub struct World {
     pub trace: Arc<Trace>,
     /// What clients asked for and were told.
     pub history: Arc<History>,
+    /// What has gone wrong.
+    pub fired: Arc<Fired>,
     /// The failpoints of all its roles.
     pub failpoints: Arc<Failpoints>,
     /// The bus of all its brokers.
@@ -167,15 +165,24 @@ impl World {
         clock::set_world(Duration::ZERO);
         Disk::forget_all();
         let dice = Dice::new(seed, "world");
+        let fired = Arc::new(Fired::default());
         let disk = |name: &str| {
-            let trace = trace.clone();
+            let (trace, fired) = (trace.clone(), fired.clone());
             let watch = Box::new(move |step: Step<'_>| {
                 let what = if step.write { "writes" } else { "reads" };
                 trace.add(format_args!("{what} {}: {}", step.disk, step.outcome));
+                match step.outcome {
+                    "refuses" => fired.once("a database refuses"),
+                    "stalls" => fired.once("a database stalls"),
+                    "unknown, committed" => fired.once("a commit is made and not told"),
+                    "unknown, lost" => fired.once("a commit is lost and not told"),
+                    "waits, as it is frozen" => fired.once("a call waits for a frozen database"),
+                    _ => {}
+                }
             });
             Disk::create(name, Dice::new(seed, name).below(u64::MAX), watch).expect("a simulated database")
         };
-        let ids = clock::env(seed, "ids", 0);
+        let ids = clock::env(seed, "ids");
         let mapping = |name: &str, id: CellId| Cell {
             id,
             name: name.into(),
@@ -193,7 +200,7 @@ impl World {
                 let name = format!("cell{}", at + 1);
                 let host = |n| {
                     let name = format!("engine{at}.{n}");
-                    let engine = Flaky::new(clock::env(seed, &name, 0), seed, &name);
+                    let engine = Flaky::new(clock::env(seed, &name), seed, &name, fired.clone());
                     let (id, boot) = (ids.id(), ids.uuid());
                     let key = HostKey::from_seed(&seed_of(id)).expect("a key");
                     Host { id, key, engine, journal: Memory::default(), boot }
@@ -220,14 +227,15 @@ impl World {
                 create.await.expect("maps");
             }
         });
-        let connector = Connector::new(clock::env(seed, "bus", 0));
+        let connector = Connector::new(clock::env(seed, "bus"));
         let mut world = Self {
             seed,
             size,
             now: Duration::ZERO,
             dice,
-            history: Arc::new(History::new(trace.clone())),
+            history: Arc::new(History::new(trace.clone(), fired.clone())),
             trace,
+            fired,
             failpoints: Arc::new(Failpoints::default()),
             connector,
             api,
@@ -252,6 +260,7 @@ impl World {
         for part in parts {
             let limit = self.size.skew.as_micros() as u64;
             let skew = self.dice.below(2 * limit + 1) as i64 - limit as i64;
+            let skew = Skew::new(skew);
             self.processes.push(Process { part, role: None, frozen: false, starts: 0, skew });
         }
         for at in 0..self.processes.len() {
@@ -269,7 +278,7 @@ impl World {
         process.starts += 1;
         process.frozen = false;
         let (part, whom) = (process.part, format!("{}-{}", process.part, process.starts));
-        let env = clock::env(self.seed, &whom, process.skew).with_failpoints(self.failpoints.clone());
+        let env = clock::env_with(self.seed, &whom, &process.skew).with_failpoints(self.failpoints.clone());
         let role = Role::new(&process.part.to_string(), self.now);
         self.trace.add(format_args!("{part} starts"));
         match part {
@@ -281,6 +290,14 @@ impl World {
         self.processes[at].role = Some(role);
     }
 
+    /// Sets a process's wall clock forth or back; it stays so when the process starts again.
+    pub fn set_clock(&self, at: usize, by: Duration, forth: bool) {
+        let process = &self.processes[at];
+        let (micros, way) = (by.as_micros() as i64, if forth { "forth" } else { "back" });
+        self.trace.add(format_args!("the clock of {} is set {way} by {by:?}", process.part));
+        process.skew.step(if forth { micros } else { -micros });
+    }
+
     /// Kills a process in the middle of whatever it does.
     pub fn kill(&mut self, at: usize) {
         let process = &mut self.processes[at];
@@ -290,117 +307,13 @@ impl World {
         }
     }
 
-    fn start_api(&self, role: &Role, env: Env) {
-        let (connector, history, build) = (self.connector.clone(), self.history.clone(), self.size.build);
-        let dice: Vec<Dice> =
-            (0..CLIENTS).map(|n| Dice::new(self.dice.below(u64::MAX), &format!("client{n}"))).collect();
-        role.spawn(async move {
-            let db: api_db::Db = open("api");
-            let reach = router::Settings::default();
-            let router =
-                Router::start(reach, env.clone(), db.clone(), connector.clone(), CancellationToken::new())
-                    .await;
-            let bus = connector.connect("local:api", Gate::default()).expect("connects");
-            let quota = api_db::quotas::Limits { instances: 8, cores: 40, memory_mib: -1 };
-            let settings = verbs::Settings { build_deadline: build, quota, ..Default::default() };
-            let verbs = Verbs::new(settings, env, db, router, Some(bus));
-            for (n, dice) in dice.into_iter().enumerate() {
-                tokio::spawn(client::run(verbs.clone(), history.clone(), n, dice));
-            }
-            std::future::pending::<()>().await;
-        });
-    }
-
-    fn start_superconductor(&self, role: &Role, env: Env, n: usize) {
-        let connector = self.connector.clone();
-        role.spawn(async move {
-            let db: api_db::Db = open("api");
-            let token = CancellationToken::new();
-            let reach = router::Settings::default();
-            let router =
-                Router::start(reach, env.clone(), db.clone(), connector.clone(), token.clone()).await;
-            let bus = connector.connect("local:api", Gate::default()).expect("connects");
-            let settings = superconductor::Settings {
-                name: format!("super{n}"),
-                lease: Duration::from_secs(5),
-                in_flight: 16,
-                cell_cap: 16,
-                ..Default::default()
-            };
-            loop {
-                let (env, router, bus) = (env.clone(), router.clone(), bus.clone());
-                let start = superconductor::start(
-                    settings.clone(),
-                    env,
-                    db.clone(),
-                    router,
-                    Some(bus),
-                    token.clone(),
-                );
-                match start.await {
-                    Ok(mut running) => panic!("{}", running.ended().await),
-                    Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-                }
-            }
-        });
-    }
-
-    fn start_conductor(&self, role: &Role, env: Env, cell: usize) {
-        let (connector, name) = (self.connector.clone(), self.sites[cell].cell.name.clone());
-        role.spawn(async move {
-            let db: cell_db::Db = open(&name);
-            let bus = connector.connect(&format!("local:{name}"), Gate::default()).expect("connects");
-            let settings = conductor::Settings {
-                heartbeat: Duration::from_secs(2),
-                silence: Duration::from_secs(8),
-                join: conductor::Join::Open,
-                ..Default::default()
-            };
-            loop {
-                let token = CancellationToken::new();
-                let start = conductor::start(settings, env.clone(), db.clone(), bus.clone(), token);
-                match start.await {
-                    Ok(mut running) => panic!("{}", running.ended().await),
-                    Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-                }
-            }
-        });
-    }
-
-    fn start_agent(&self, role: &Role, env: Env, cell: usize, host: usize) {
-        let (site, slots) = (&self.sites[cell], self.size.slots);
-        let Host { id, key, engine, journal, boot } = &site.hosts[host];
-        let config = agent::Config {
-            host: *id,
-            key: key.clone(),
-            join_token_file: None,
-            name: format!("{}-h{host}", site.cell.name),
-            zone: "nova".into(),
-            engine_name: id.to_string(),
-            address: "127.0.0.1".into(),
-            capacity: Resources { vcpus_milli: slots * 1_000, memory_mib: slots * 64, slots },
-            cell_name: site.cell.name.clone(),
-            heartbeat: Duration::from_secs(2),
-            parallel_starts: 4,
-            state_dir: std::path::PathBuf::new(),
-            stop_grace: Duration::from_secs(1),
-            boot: *boot,
-        };
-        let (connector, url) = (self.connector.clone(), site.cell.transport_url.clone());
-        let (engine, journal) = (Arc::new(engine.clone()), journal.clone());
-        role.spawn(async move {
-            let bus = connector.connect(&url, Gate::default()).expect("connects");
-            let token = CancellationToken::new();
-            let agent = Agent::start_in_memory(config, env, bus, engine, &journal, token).expect("starts");
-            agent.ended().await;
-            panic!("the agent ended");
-        });
-    }
-
     /// Lets every role run for one slice, in any order.
     pub fn turn(&mut self) {
         self.now += SLICE;
         clock::set_world(self.now);
+        for at in 0..=self.sites.len() {
+            self.connector.hub().carry(&self.vhost(at));
+        }
         let mut order = std::mem::take(&mut self.order);
         self.dice.shuffle(&mut order);
         for at in &order {
@@ -410,6 +323,14 @@ impl World {
             }
         }
         self.order = order;
+    }
+
+    /// The vhost of the API level, or that of a cell, counted from 1.
+    pub fn vhost(&self, at: usize) -> String {
+        match at {
+            0 => "api".to_owned(),
+            at => self.sites[at - 1].cell.name.clone(),
+        }
     }
 
     /// Runs something outside of the cloud, as an observer, while nothing else happens.
@@ -425,11 +346,10 @@ impl World {
 
     /// Notes what must not be at any moment: two running copies, and one of what was seen to be gone.
     pub fn watch(&self) {
-        let mut running: Vec<InstanceId> =
+        let running: Vec<InstanceId> =
             self.hosts().flat_map(|host| host.engine.scripted.running()).map(|name| name.instance).collect();
-        running.sort();
-        for pair in running.windows(2).filter(|pair| pair[0] == pair[1]) {
-            self.history.lie(format!("two containers of {} run at the same time", pair[0]));
+        for id in check::twice(running.iter().copied()) {
+            self.history.lie(format!("two containers of {id} run at the same time"));
         }
         let gone = self.history.gone();
         for id in running.iter().filter(|id| gone.contains(id)) {

@@ -16,6 +16,7 @@ struct Kept {
     host: Option<HostId>,
     held: Loaded,
     failing: bool,
+    failed: u64,
 }
 
 impl Memory {
@@ -26,6 +27,11 @@ impl Memory {
     /// Lets every commit fail, as on a full disk, until it is called with `false`.
     pub fn fail(&self, failing: bool) {
         self.lock().failing = failing;
+    }
+
+    /// How many commits have failed.
+    pub fn failed(&self) -> u64 {
+        self.lock().failed
     }
 
     /// Forgets everything, as a disk that was replaced does.
@@ -46,6 +52,7 @@ impl Memory {
     pub(super) fn commit(&self, changes: &[Change]) -> Result<(), Fault> {
         let mut kept = self.lock();
         if kept.failing {
+            kept.failed += 1;
             return Err(Fault::unavailable("the journal's disk is full"));
         }
         for change in changes {

@@ -17,6 +17,21 @@ pub struct Faults {
     pub delay: Duration,
 }
 
+/// How often a vhost has misbehaved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Misdeeds {
+    /// Messages that were lost.
+    pub lost: u64,
+    /// Messages that were delivered twice.
+    pub doubled: u64,
+    /// Messages that overtook others.
+    pub overtook: u64,
+    /// Messages that were held back.
+    pub late: u64,
+    /// Publishers that had to wait.
+    pub blocked: u64,
+}
+
 /// A small deterministic generator (SplitMix64; Steele, Lea and Flood, 2014).
 #[derive(Debug, Default)]
 pub(super) struct Dice(u64);

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::Env;
 
-pub use faults::Faults;
+pub use faults::{Faults, Misdeeds};
 pub(crate) use inbox::{Inbox, Ticket};
 pub(crate) use link::{Link, closed, full, nobody};
 use vhost::Vhost;
@@ -46,6 +46,17 @@ impl Hub {
     /// From now on the vhost loses, doubles, delays and reorders messages so; [`Faults::default`] ends it.
     pub fn set_faults(&self, vhost: &str, faults: Faults) {
         self.vhost(vhost).set_faults(faults);
+    }
+
+    /// How often the vhost has misbehaved so far.
+    pub fn misdeeds(&self, vhost: &str) -> Misdeeds {
+        self.vhost(vhost).misdeeds()
+    }
+
+    /// Delivers what the vhost has held back and is due. Otherwise its sender's runtime sees to that; a message whose
+    /// sender is gone waits for this, or for the next that is due.
+    pub fn carry(&self, vhost: &str) {
+        self.vhost(vhost).carry();
     }
 
     /// Drops every message that lies in a queue of the vhost; what is delivered and not acknowledged stays.

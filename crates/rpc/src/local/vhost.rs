@@ -1,6 +1,6 @@
 //! One vhost: queues, bindings, reply addresses and faults behind one lock that is never held over a wait.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use model::Env;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::faults::{Dice, Faults};
+use super::faults::{Dice, Faults, Misdeeds};
 use super::queue::{Queue, Stored};
 use crate::pending::{Bytes, Pending};
 use crate::topology;
@@ -46,6 +46,16 @@ struct State {
     serial: u64,
     faults: Faults,
     dice: Dice,
+    /// What is held back, by when it is due and the order in which it came. It is the broker's: it arrives although
+    /// its sender is gone.
+    late: BTreeMap<(Duration, u64), Late>,
+    misdeeds: Misdeeds,
+}
+
+struct Late {
+    target: Target,
+    message: Stored,
+    overtakes: bool,
 }
 
 impl Vhost {
@@ -81,6 +91,7 @@ impl Vhost {
             if !self.blocked.load(Ordering::SeqCst) {
                 return;
             }
+            self.lock().misdeeds.blocked += 1;
             woken.await;
         }
     }
@@ -158,24 +169,47 @@ impl Vhost {
             return Routed::NoQueue;
         }
         if state.dice.roll(faults.loss) {
+            state.misdeeds.lost += 1;
             return Routed::Taken;
         }
         let copies = if state.dice.roll(faults.duplication) { 2 } else { 1 };
+        state.misdeeds.doubled += copies - 1;
         for _ in 0..copies {
             let overtakes = state.dice.roll(faults.reorder);
             let delay = state.dice.time(faults.delay);
-            let (vhost, target, message) = (self.clone(), target.clone(), message.clone());
+            state.misdeeds.overtook += u64::from(overtakes);
+            let (target, message) = (target.clone(), message.clone());
             if delay.is_zero() {
                 state.deliver(&target, message, overtakes, now);
-            } else {
-                tokio::spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    let now = vhost.env.monotonic();
-                    vhost.lock().deliver(&target, message, overtakes, now);
-                });
+                continue;
             }
+            state.misdeeds.late += 1;
+            state.serial += 1;
+            let place = (now + delay, state.serial);
+            state.late.insert(place, Late { target, message, overtakes });
+            // It may die with its sender; then whoever comes next brings what is due.
+            let vhost = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                vhost.carry();
+            });
         }
         Routed::Taken
+    }
+
+    /// Delivers what was held back and is due.
+    pub(super) fn carry(&self) {
+        let now = self.env.monotonic();
+        let mut state = self.lock();
+        while let Some(first) = state.late.first_entry().filter(|first| first.key().0 <= now) {
+            let Late { target, message, overtakes } = first.remove();
+            state.deliver(&target, message, overtakes, now);
+        }
+    }
+
+    /// How often it has misbehaved.
+    pub(super) fn misdeeds(&self) -> Misdeeds {
+        self.lock().misdeeds
     }
 
     /// Declares a queue.
