@@ -13,7 +13,7 @@ const SYNCED: Duration = Duration::from_secs(30);
 /// Their broker and their conductor go away together and come back together; deletes that were accepted
 /// meanwhile are carried out. It tells how long the return took.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: cargo test -p tests --test faults -- --ignored"]
+#[ignore = "takes one to two minutes: docs/guarantees.md has the command for the whole matrix"]
 async fn fifty_agents_come_back_at_once() {
     let _alone = crate::alone().await;
     let plan =
