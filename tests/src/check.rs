@@ -37,6 +37,8 @@ struct Row {
     stage: String,
     task: Option<String>,
     intent: String,
+    /// How one that should run is to be frozen, if it is.
+    frozen: String,
     power: String,
     host: Option<Uuid>,
     project: String,
@@ -118,7 +120,7 @@ impl Books {
         bad.unless(unsettled[0].0 == 0, || format!("{} bindings count as unsettled", unsettled[0].0));
         let mut homes: BTreeMap<Uuid, Vec<(CellId, Row)>> = BTreeMap::new();
         for (cell, db) in &self.cells {
-            let sql = "SELECT id, epoch, placement, stage, task, intent, power, host, phase, spec->>'project' AS project,
+            let sql = "SELECT id, epoch, placement, stage, task, intent, frozen, power, host, phase, spec->>'project' AS project,
                 CASE WHEN COALESCE(CAST(other_size->'flavor'->>'vcpus' AS BIGINT), 0) > CAST(spec->'flavor'->>'vcpus' AS BIGINT)
                     THEN CAST(other_size->'flavor'->>'vcpus' AS BIGINT) ELSE CAST(spec->'flavor'->>'vcpus' AS BIGINT) END AS cores,
                 CASE WHEN COALESCE(CAST(other_size->'flavor'->>'memory_mib' AS BIGINT), 0) > CAST(spec->'flavor'->>'memory_mib' AS BIGINT)
@@ -215,9 +217,19 @@ fn check_host(name: &str, host: Uuid, rows: &[Row], containers: &[Container], ba
             Some(row) => {
                 let same = (row.epoch, row.placement) == (container.name.epoch, container.name.placement);
                 bad.unless(same, || format!("{name}: {id} runs as {:?}", container.name));
-                let runs = container.power == Power::Running;
-                bad.unless(runs == (row.intent == "run") && (row.power == "running") == runs, || {
-                    format!("{name}: {id} runs: {runs}, intent {}, seen {}", row.intent, row.power)
+                let (power, told) = match (row.intent.as_str(), row.frozen.as_str()) {
+                    ("run", "") => (Some(Power::Running), "running"),
+                    ("run", "pause") => (Some(Power::Paused), "paused"),
+                    ("run", _) => (Some(Power::Paused), "suspended"),
+                    _ => (None, ""),
+                };
+                let holds = match power {
+                    Some(power) => container.power == power && row.power == told,
+                    None => container.power != Power::Running && row.power != "running",
+                };
+                bad.unless(holds, || {
+                    let (is, frozen) = (container.power, &row.frozen);
+                    format!("{name}: {id} is {is:?}, intent {} {frozen}, seen {}", row.intent, row.power)
                 });
             }
             None => bad.0.push(format!("{name}: a container of {id} that no settled row wants")),

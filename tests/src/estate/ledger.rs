@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::HostId;
+use model::{Env, HostId, Power};
 
 use crate::Process;
+use crate::check::Engines;
 use crate::services::Docker;
 
 const FORMAT: &str = "{{.Action}} {{.Actor.ID}} {{index .Actor.Attributes \"skep.host\"}} \
@@ -37,12 +38,31 @@ impl Ledger {
             return;
         }
         let mut command = Command::new("docker");
-        command.args(["-H", self.docker.url(), "events", "--format", FORMAT]);
+        // From now on, although it takes a moment until it listens.
+        let now = (Env::system().now().0 / 1_000_000).to_string();
+        command.args(["-H", self.docker.url(), "events", "--since", &now, "--format", FORMAT]);
         for filter in ["type=container", "event=start", "event=die", "label=skep.instance"] {
             command.args(["--filter", filter]);
         }
         let name = format!("ledger{}", listeners.len());
         listeners.push(Process::spawn(&name, &self.folder, command));
+    }
+
+    /// Instances that run and were never heard to start, if it has listened all the time: it would hear nothing of
+    /// their copies either.
+    pub fn missed(&self, engines: &Engines) -> Vec<String> {
+        let listeners = self.listeners();
+        let [only] = listeners.as_slice() else { return Vec::new() };
+        let log = only.log();
+        let started: BTreeSet<&str> = log
+            .lines()
+            .filter(|line| line.starts_with("start "))
+            .filter_map(|line| line.rsplit(' ').next())
+            .collect();
+        let running = engines.values().flatten().filter(|container| container.power == Power::Running);
+        let names = running.map(|container| container.name.instance.to_string());
+        let missed = names.filter(|id| !started.contains(id.as_str()));
+        missed.map(|id| format!("the ledger has not heard of the start of {id}")).collect()
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Process>> {

@@ -43,7 +43,10 @@ impl Estate {
             let engines = self.engines().await;
             let never: Vec<String> = engines.as_ref().map(check::copies).unwrap_or_default();
             assert!(never.is_empty(), "{}", never.join("\n"));
-            let violations = self.books.check(engines.as_ref()).await.0;
+            let mut violations = self.books.check(engines.as_ref()).await.0;
+            if let (Some(ledger), Some(engines)) = (&self.ledger, &engines) {
+                violations.extend(ledger.missed(engines));
+            }
             let count = engines.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
             if violations.is_empty() { Ok(count) } else { Err(violations.join("; ")) }
         })
