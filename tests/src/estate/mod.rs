@@ -169,9 +169,9 @@ impl Estate {
         let vhosts = of(Part::Rabbit).rabbit().vhosts_of(&names);
         let docker = (plan.engine == Engine::Docker).then(|| of(Part::Docker).docker());
         let mut ways = Ways {
-            api: secret(api.url()),
-            cell0: secret(&zero),
-            cells: cells.iter().map(|cell| secret(cell.url())).collect(),
+            api: with_password(api.url()),
+            cell0: with_password(&zero),
+            cells: cells.iter().map(|cell| with_password(cell.url())).collect(),
             mapped,
             regions: (0..plan.cells).filter(|_| plan.regions).map(|_| free_port()).collect(),
             vhosts: vhosts.iter().map(|vhost| vhost.url().to_owned()).collect(),
@@ -531,7 +531,7 @@ impl Estate {
 }
 
 /// A database's URL with a password, that is not asked for.
-fn secret(url: &str) -> String {
+pub fn with_password(url: &str) -> String {
     url.replacen("postgres@", &format!("postgres:{}@", logs::PASSWORD), 1)
 }
 

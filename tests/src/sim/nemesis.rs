@@ -211,7 +211,8 @@ impl Nemesis {
                 world.fired.once(kind);
             }
             Evil::Step => {
-                let point = failpoint::ALL[world.dice.below(failpoint::ALL.len() as u64) as usize];
+                let points: Vec<_> = evil::points().collect();
+                let point = points[world.dice.below(points.len() as u64) as usize];
                 let mode = match world.dice.below(3) {
                     0 => Mode::FailBefore,
                     1 => Mode::FailAfter,

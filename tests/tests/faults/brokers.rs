@@ -33,6 +33,7 @@ async fn brokers_may_freeze_block_and_be_replaced() {
 
 /// Between the first cell and its broker: half-open connections are noticed, whichever half is left.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute: docs/guarantees.md has the command for the whole matrix"]
 async fn networks_may_lose_one_direction() {
     let _alone = crate::alone().await;
     let mut estate = Estate::start(Plan { cells: 2, proxied: true, ..Plan::default() }).await;

@@ -7,6 +7,9 @@ use verbs::{Field, Query};
 /// Kinds of filters.
 pub const KINDS: u64 = 31;
 
+/// The kind that asks for a zone.
+pub const ZONE: u64 = 21;
+
 /// Whether an entry is what was asked for, told by other means than the lists have.
 pub type Test = Box<dyn Fn(&Entry) -> bool>;
 
@@ -137,7 +140,7 @@ pub fn narrow(env: &Env, kind: u64, known: &[Entry], query: &mut Query) -> Test 
             pattern(Field::KeyName, if every { "" } else { "top$" });
             Box::new(move |entry| entry.key_name == "laptop" || every && entry.key_name == "desk")
         }
-        21 => {
+        ZONE => {
             pattern(Field::Zone, "^nova$");
             Box::new(|entry| entry.last.zone == "nova")
         }

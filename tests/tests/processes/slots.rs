@@ -45,8 +45,10 @@ async fn a_cells_credentials_rotate_under_load_and_no_request_fails() {
     let workers = join_all((0..3).map(|n| work(estate.user("alice"), format!("busy{n}"), &stop, &rounds)));
     let story = async {
         more(&rounds, "the cloud works").await;
-        let (database, vhost) =
-            (estate.cell_database(1).url().to_owned(), estate.vhosts()[1].url().to_owned());
+        let (database, vhost) = (
+            tests::estate::with_password(estate.cell_database(1).url()),
+            estate.vhosts()[1].url().to_owned(),
+        );
         let others = other_users(&mut estate, &rounds, &Way { database, vhost }).await;
         other_words(&mut estate, &rounds, &others).await;
         stop.store(true, Ordering::SeqCst);
@@ -104,7 +106,7 @@ async fn other_users(estate: &mut Estate, rounds: &AtomicUsize, old: &Way) -> Wa
     let role = unique("rotated").replace('-', "_");
     estate.cell_database(1).query(&format!("CREATE ROLE {role} LOGIN SUPERUSER"));
     let new = Way {
-        database: old.database.replacen("postgres@", &format!("{role}@"), 1),
+        database: estate.cell_database(1).url().replacen("postgres@", &format!("{role}@"), 1),
         vhost: estate.vhosts()[1].user("rotated"),
     };
     assert_ne!(new.database, old.database, "the URL names its user");
